@@ -101,8 +101,10 @@ def fingerprint(*parts: Any) -> str:
     """Hex SHA-256 over JSON-ready values, configurations among them; the same on every machine.
 
     Example:
-        >>> fingerprint({"a": 1}) == fingerprint({"a": 1}), fingerprint(FacesConfig()) == fingerprint(FacesConfig(fps=25.0))
-        (True, False)
+        >>> fingerprint(FacesConfig()) == fingerprint(FacesConfig(detect_every=1))
+        True
+        >>> fingerprint(FacesConfig()) == fingerprint(FacesConfig(detect_every=2))
+        False
     """
     plain = [to_dict(part) if dataclasses.is_dataclass(part) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -123,8 +123,8 @@ class Detections:
     Attributes:
         boxes: (F, 4) float32 x0, y0, x1, y1.
         scores: (F,) float32 in [0, 1]; 1 where the detector has no score.
-        points: (F, 5, 2) float32 right eye, left eye, nose, right and left mouth corner as seen in the picture from
-            left to right; NaN where the detector finds none.
+        points: (F, 5, 2) float32 x, y of the eye at the picture's left, the eye at its right, the nose tip, the mouth
+            corner at the picture's left and the one at its right; NaN where the detector finds none.
     """
 
     boxes: Floats
@@ -199,10 +199,7 @@ class FaceRows:
     def empty(cls, num_rows: int) -> "FaceRows":
         """`num_rows` rows without a face, to be filled in."""
         return cls(
-            **{
-                name: np.full((num_rows, *shape), absent, dtype)
-                for name, (shape, dtype, absent) in FACE_FIELDS.items()
-            }
+            **{name: np.full((num_rows, *shape), absent, dtype) for name, (shape, dtype, absent) in FACE_FIELDS.items()}
         )
 
     def arrays(self) -> dict[str, Array]:

@@ -53,7 +53,8 @@ class Registry(Mapping[str, str]):
                 raise  # a programming error of ours, not a missing package
             package = self._installs.get(name, error.name or name)
             raise MissingDependencyError(
-                f"{self.kind} '{name}' needs the package '{error.name}', which is not installed.\nRun: pip install {package}"
+                f"{self.kind} '{name}' needs the package '{error.name}', which is not installed.\n"
+                f"Run: pip install {package}"
             ) from error
         return getattr(module, attribute)
 
