@@ -1,0 +1,133 @@
+"""Claims: how several processes share one cache without doing a clip twice.
+
+A claim is a file that can be created only once (`O_EXCL`), named after the key it stands for. A thread touches the
+claims of its process every few seconds; a claim that was not touched for a minute, or whose process on this machine is
+gone, is stale and may be taken over.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emopipe.errors import StorageError
+from emopipe.files import storage_error
+
+HEARTBEAT_S = 10.0
+STALE_AFTER_S = 60.0
+
+
+class Claims:
+    """The claims that this process holds in one cache. A context manager: leaving it releases them all.
+
+    Args:
+        folder: the cache's folder of claim files.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._held: set[str] = set()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="claims", daemon=True)
+
+    def __enter__(self) -> "Claims":
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self._folder, error) from error
+        self._heart.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._heart.join()
+        self.release(list(self._held))
+
+    def acquire(self, keys: Iterable[str]) -> bool:
+        """Claim all of `keys`, or none of them when another process holds one."""
+        taken: list[str] = []
+        for key in keys:
+            if not (self._create(key) or (self._remove_stale(key) and self._create(key))):
+                self.release(taken)
+                return False
+            taken.append(key)
+        return True
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give claims back; keys that are not held are ignored."""
+        for key in keys:
+            if key in self._held:
+                self._held.discard(key)
+                self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.claim"
+
+    def _create(self, key: str) -> bool:
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "start": _process_start(os.getpid())}
+        try:
+            descriptor = os.open(self._path(key), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise storage_error(self._path(key), error) from error
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(owner, file)
+        self._held.add(key)
+        return True
+
+    def _remove_stale(self, key: str) -> bool:
+        """Remove a stale claim. Judging and removing happen under a lock, so that a fresh claim is never removed."""
+        with self._lock():
+            if not _is_stale(self._path(key)):
+                return False
+            self._path(key).unlink(missing_ok=True)
+            return True
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self._folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            for key in list(self._held):
+                try:
+                    os.utime(self._path(key))
+                except FileNotFoundError:
+                    continue  # released, or taken over after this process was suspended for a minute
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        age_s = time.time() - path.stat().st_mtime
+        content = path.read_text()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}).", path=path) from error
+    if age_s > STALE_AFTER_S:
+        return True
+    try:
+        owner = json.loads(content)
+    except ValueError:
+        return False  # its owner is between creating and writing it, or died there: the age decides
+    if owner["host"] != socket.gethostname():
+        return False
+    return _process_start(owner["pid"]) != owner["start"]
+
+
+def _process_start(pid: int) -> str | None:
+    """When a process of this machine started, in clock ticks since boot; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else "unknown"  # without /proc only the age decides
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else fields[19]  # a zombie does no work
