@@ -176,7 +176,7 @@ class Cache:
                 gone.append(path)
         return gone
 
-    def media_identity(self, path: Path) -> str:
+    def media_identity(self, path: Path, *, remember: bool = True) -> str:
         """`emopipe.files.media_identity`, remembered as long as the file's size, time and inode stay the same.
 
         Without the memory a corpus of 10,000 videos would cost 30 GB of reading on every start.
@@ -191,7 +191,8 @@ class Cache:
             return known[1]
         identity = media_identity(path)
         self._known_identities()[name] = (seal, identity)
-        self._append_identity(name, seal, identity)
+        if remember:
+            self._append_identity(name, seal, identity)
         return identity
 
     def _known_identities(self) -> dict[str, tuple[list[int], str]]:

@@ -1,0 +1,24 @@
+"""emopipe list"""
+
+import click
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(["detectors", "backbones"]))
+def list_names(kind: str) -> None:
+    """List the registered names of a KIND, with what each is."""
+    if kind == "detectors":
+        from emopipe.faces.detection import DETECTORS
+
+        for name in DETECTORS:
+            click.echo(f"{name:<12} {DETECTORS[name]}")
+        return
+    from emopipe.models.backbones import BACKBONES
+
+    for name in BACKBONES:
+        architecture = BACKBONES.load(name)
+        spec = architecture.input
+        click.echo(
+            f"{name:<12} {spec.size_px} px, {spec.channels} channel(s), {spec.value_range}; "
+            f"default tap {', '.join(architecture.default_taps)}"
+        )

@@ -1,0 +1,62 @@
+"""The command line: one file per command, loaded when it is called."""
+
+import importlib
+import logging
+import sys
+
+import click
+
+from emopipe.errors import EmopipeError
+from emopipe.version import __version__
+
+# command -> (module of this package, attribute, one line of help); listing them imports nothing.
+_COMMANDS = {
+    "extract": ("extract", "extract", "Make faces and features of a corpus, into verified shards."),
+    "phantom": ("phantom", "phantom", "Generate a corpus whose true labels are known."),
+    "cache": ("cache", "cache", "List, verify, repair or prune a cache."),
+    "datasets": ("datasets", "datasets", "List the corpora, show one, or check a corpus folder."),
+    "list": ("listing", "list_names", "List detectors or backbones."),
+    "doctor": ("doctor", "doctor", "Say what is installed, which accelerator there is, which weights are at hand."),
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(f".{module}", __package__), attribute)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="emopipe")
+def emopipe() -> None:
+    """From affect-recognition corpora to verified feature caches, and from caches to trained heads."""
+
+
+def main() -> None:
+    """Entry point: an EmopipeError becomes its message and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        emopipe.main(standalone_mode=False)
+    except EmopipeError as error:
+        click.echo(f"emopipe: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("emopipe: stopped. What was finished is kept; the same command goes on from there.", err=True)
+        sys.exit(1)

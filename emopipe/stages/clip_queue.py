@@ -1,0 +1,174 @@
+"""Which clips of a plan are still to be made, shared between processes through claims."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from emopipe.config import fingerprint
+from emopipe.datasets.manifest import Refusal
+from emopipe.provenance import utc_now
+from emopipe.stages.extract_report import ExtractReport, Progress
+from emopipe.stages.pipeline import StepClock
+from emopipe.stages.spec import ExtractSpec, Plan, PlannedClip
+from emopipe.store.cache import Cache, ShardRecord
+from emopipe.store.claims import Claims
+from emopipe.store.layout import ClipEntry
+from emopipe.store.ledger import LedgerRow
+
+Committed = dict[str, tuple[ShardRecord, ClipEntry]]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where a plan stands before work begins.
+
+    Attributes:
+        reused: clips of which everything asked for is committed.
+        failed: ledger rows of clips that failed under these settings and are not to be tried again.
+        pending: the others.
+    """
+
+    reused: list[PlannedClip] = field(default_factory=list)
+    failed: list[LedgerRow] = field(default_factory=list)
+    pending: list[PlannedClip] = field(default_factory=list)
+
+
+class ClipQueue:
+    """Hands out clips that this process has claimed, and remembers what became of them.
+
+    Args:
+        spec, plan, cache, claims: what is to be made and where.
+
+    Attributes:
+        committed: clip key -> where it lies, as of the last look.
+        failures: ledger rows of the clips that failed since this queue was made.
+    """
+
+    def __init__(self, spec: ExtractSpec, plan: Plan, cache: Cache, claims: Claims):
+        self._plan, self._cache, self._claims = plan, cache, claims
+        self._kinds = {"all": ("faces", "features"), "faces": ("faces",), "features": ("features",)}[spec.only]
+        self._retry_failed = spec.retry_failed
+        self._begun = utc_now()
+        self._num_records = -1
+        self._failed_keys: set[str] = set()
+        self.committed: Committed = {}
+        self.failures: list[LedgerRow] = []
+
+    def survey(self, *, write: bool = True) -> Survey:
+        """Divide the plan's clips by what is committed and by what the ledger says.
+
+        Entries that the adapter refused become ledger rows, unless `write` is False.
+        """
+        ledger = self._cache.ledger.read()
+        survey = Survey()
+        for planned in self._plan.clips:
+            rows = [ledger.get(key) for key in self._keys(planned).values()]
+            failed = [row for row in rows if row is not None and row.status == "failed"]
+            if not self.wanted(planned):
+                survey.reused.append(planned)
+            elif failed and not self._retry_failed:
+                survey.failed.append(failed[0])
+            else:
+                survey.pending.append(planned)
+        refused = [_refusal_row(refusal) for refusal in self._plan.manifest.refused]
+        if write:
+            self._cache.ledger.write(row for row in refused if row.key not in ledger)
+        survey.failed.extend(refused)
+        return survey
+
+    def wanted(self, planned: PlannedClip) -> frozenset[str]:
+        """Kinds that are asked for and not committed by any process."""
+        self.look()
+        return frozenset(kind for kind, key in self._keys(planned).items() if key not in self.committed)
+
+    def look(self) -> None:
+        """Take in what was committed since the last look."""
+        records = self._cache.records()
+        if len(records) == self._num_records:
+            return
+        self._num_records = len(records)
+        self.committed = self._cache.find("faces", self._plan.faces.fingerprint)
+        if self._plan.features is not None:
+            self.committed |= self._cache.find("features", self._plan.features.fingerprint)
+
+    def claimed(
+        self, waiting: list[PlannedClip], later: list[PlannedClip], may_take: Callable[[frozenset[str]], bool]
+    ) -> Iterator[tuple[PlannedClip, frozenset[str]]]:
+        """Clips with the kinds that are wanted of them, claimed one by one as they are asked for.
+
+        Args:
+            waiting: the clips to go through.
+            later: takes up those that another process has claimed or that `may_take` refuses for now.
+            may_take: asked with the wanted kinds.
+        """
+        for planned in waiting:
+            wanted = self.wanted(planned)
+            keys = self._keys(planned)
+            if not may_take(wanted) or not self._claims.acquire(keys[kind] for kind in wanted):
+                later.append(planned)
+                continue
+            still_wanted = self.wanted(planned)  # it may have been committed before the claim succeeded
+            self._claims.release(keys[kind] for kind in wanted - still_wanted)
+            if still_wanted:
+                yield planned, still_wanted
+
+    def fail(self, planned: PlannedClip, kind: str, error: Exception, step: str) -> None:
+        """Write a failure into the ledger and free the claim."""
+        clip, key = planned.clip, self._keys(planned)[kind]
+        message = " ".join(str(error).split()) or type(error).__name__
+        frame_index = getattr(error, "frame_index", None)
+        step = getattr(error, "step", step)
+        row = LedgerRow(key, clip.clip_id, clip.side, step, "failed", message, type(error).__name__, frame_index)
+        self._cache.ledger.write([row])
+        self.failures.append(row)
+        self.give_up(planned, kind)
+
+    def give_up(self, planned: PlannedClip, kind: str) -> None:
+        """Free the claim on a clip that cannot be made because what it needs has failed."""
+        key = self._keys(planned)[kind]
+        self._failed_keys.add(key)
+        self._claims.release([key])
+
+    def has_failed(self, planned: PlannedClip, kind: str) -> bool:
+        """Whether this kind of the clip failed here."""
+        return self._keys(planned)[kind] in self._failed_keys
+
+    def without_failed(self, later: list[PlannedClip]) -> list[PlannedClip]:
+        """The clips of `later` at which no other process has failed since this queue was made."""
+        ledger = self._cache.ledger.read() if later else {}
+        still = []
+        for planned in later:
+            rows = [ledger.get(key) for key in self._keys(planned).values()]
+            failed = [row for row in rows if row and row.status == "failed" and row.time > self._begun]
+            self.failures += failed
+            if not failed:
+                still.append(planned)
+        return still
+
+    def _keys(self, planned: PlannedClip) -> dict[str, str]:
+        keys = {"faces": planned.faces_key, "features": planned.features_key}
+        return {kind: key for kind in self._kinds if (key := keys[kind]) is not None}
+
+
+def _refusal_row(refusal: Refusal) -> LedgerRow:
+    key = fingerprint("refused", refusal.clip_id.encode("utf-8", "surrogateescape").hex(), refusal.reason)
+    return LedgerRow(key, refusal.clip_id, "", "scan", "failed", refusal.reason, "ManifestError")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the parts of one extraction share.
+
+    Attributes:
+        spec, plan: what is to be made.
+        cache, claims, queue: where it goes, and who makes what.
+        clock, progress, report: where seconds, news and counts go.
+    """
+
+    spec: ExtractSpec
+    plan: Plan
+    cache: Cache
+    claims: Claims
+    queue: ClipQueue
+    clock: StepClock
+    progress: Progress
+    report: ExtractReport

@@ -1,0 +1,76 @@
+"""What an extraction would make, before it is made."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from emopipe.errors import EmopipeError
+from emopipe.stages.clip_queue import ClipQueue
+from emopipe.stages.faces_step import open_source
+from emopipe.stages.spec import ExtractSpec, make_plan
+from emopipe.store.cache import Cache
+
+_FACE_ROW_BYTES = 29_000  # 27.6 kB of crop, which LZ4 hardly shrinks, and 0.7 kB of everything else
+_FRAMES_PER_S = 60.0  # two cores, ResNet50; only for an order of magnitude
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What would happen.
+
+    Attributes:
+        reused, pending, failed: numbers of clips that are finished, to be made, and failed before.
+        pending_frames: declared frames of the pending clips; those that do not declare any are left out.
+        gigabytes: size of what would be written.
+        hours: a rough time on two cores.
+        notes: what the user is to be told.
+    """
+
+    reused: int
+    pending: int
+    failed: int
+    pending_frames: int
+    gigabytes: float
+    hours: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """For a person."""
+        lines = [
+            f"clips: {self.pending} to make, {self.reused} reused, {self.failed} failed before",
+            f"frames: about {self.pending_frames} declared; about {self.gigabytes:.2f} GB, "
+            f"about {self.hours:.2f} hours on two cores",
+        ]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def estimate(spec: ExtractSpec) -> Outlook:
+    """Plan `spec` and count; opens the pending videos to read what they declare, decodes none, writes nothing.
+
+    Raises:
+        EmopipeError: as `emopipe.stages.extract.extract`.
+    """
+    cache = Cache(spec.cache)
+    plan = make_plan(spec, cache, remember=False)
+    survey = ClipQueue(spec, plan, cache, cache.claims()).survey(write=False)
+    frames = 0
+    for planned in survey.pending:
+        try:
+            frames += open_source(planned.clip, plan.faces_config, None).num_declared or 0
+        except EmopipeError:
+            continue  # it would become a ledger row
+    row_bytes = 0 if spec.only == "features" else _FACE_ROW_BYTES
+    if plan.backbone is not None:
+        row_bytes += 2 * sum(plan.backbone.tap_sizes.values())
+    return Outlook(
+        reused=len(survey.reused),
+        pending=len(survey.pending),
+        failed=len(survey.failed),
+        pending_frames=frames,
+        gigabytes=round(frames * row_bytes / 1e9, 3),
+        hours=round(frames / _FRAMES_PER_S / 3600, 3),
+        notes=plan.notes,
+    )

@@ -1,0 +1,221 @@
+"""Making the phantom corpus: generated video whose true labels are known, in an official layout."""
+
+import hashlib
+import io
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from emopipe.config import FacesConfig
+from emopipe.datasets.phantom import SETTINGS_FILE, TRUTH_FOLDER
+from emopipe.datasets.phantom_cast import Portrait, cast, official_crop, sound_of, truth_table
+from emopipe.datasets.phantom_layouts import PhantomSettings, VideoPlan, find_layout
+from emopipe.datasets.phantom_scene import Actor, five_points
+from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ
+from emopipe.errors import ConfigError, MediaError
+from emopipe.faces.detection import detect_images, load_detector
+from emopipe.faces.landmarks import load_landmarker, predictor_square
+from emopipe.files import write_json, write_whole
+from emopipe.media.video import write_video
+from emopipe.typing import Bools, Image
+from emopipe.version import __version__
+
+DEFAULT_PORTRAIT = "skimage.data.astronaut"  # NASA, public domain; comes with scikit-image
+PORTRAIT_SUFFIXES = (".jpg", ".jpeg", ".png")
+CROP_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class PhantomReport:
+    """What was made: number of videos, clips and frames, and the seconds of all clips together."""
+
+    num_videos: int
+    num_clips: int
+    num_frames: int
+    media_s: float
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that a worker needs for one video."""
+
+    folder: Path
+    settings: PhantomSettings
+    video: VideoPlan
+    portraits: tuple[Portrait, ...]
+
+
+def make_phantom(
+    folder: Path,
+    settings: PhantomSettings,
+    faces: Path | None = None,
+    num_workers: int = 1,
+    on_video: Callable[[int, int], None] | None = None,
+) -> PhantomReport:
+    """Write a phantom corpus.
+
+    The same settings and portraits give the same labels, byte for byte, and the same pixels before encoding; how many
+    workers there are changes nothing. `phantom.json` keeps the settings, the portraits and a digest of the pixels.
+
+    Args:
+        folder: where to; must be empty or absent.
+        settings: layout, subjects, length, seed, size.
+        faces: folder of portraits, searched with its folders; one identity for each subject. None for one photograph
+            that comes with scikit-image, given another shape and colour for each subject.
+        num_workers: processes.
+        on_video: called with (videos done, videos in all).
+
+    Raises:
+        ConfigError: `folder` is not empty, or there are fewer portraits than subjects.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: expected an empty or absent folder for the phantom corpus. Choose another.")
+    layout = find_layout(settings.layout)
+    portraits = load_portraits(faces, settings)
+    videos = layout.plan(settings)
+    work = [_Work(folder, settings, video, tuple(portraits[clip.subject] for clip in video.clips)) for video in videos]
+    digests = {}
+    for name, digest in _all_rendered(work, num_workers):
+        digests[name] = digest
+        if on_video:
+            on_video(len(digests), len(videos))
+    layout.write_lists(folder, videos)
+    write_json(folder / SETTINGS_FILE, _record(settings, videos, portraits, digests))  # last: its presence means whole
+    num_frames = int(round(settings.seconds * settings.frame_rate))
+    num_clips = sum(len(video.clips) for video in videos)
+    return PhantomReport(len(videos), num_clips, num_frames * len(videos), settings.seconds * len(videos))
+
+
+def _all_rendered(work: list[_Work], num_workers: int) -> Iterator[tuple[str, str]]:
+    """Name and pixel digest of each video as it is done."""
+    if num_workers <= 1:
+        yield from map(render_video, work)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_workers, len(work)), mp_context=context) as pool:
+        try:
+            for future in as_completed([pool.submit(render_video, item) for item in work]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def render_video(work: _Work) -> tuple[str, str]:
+    """Write one video with everything that belongs to it. Returns its name and the SHA-256 of its pixels."""
+    cv2.setNumThreads(1)  # one video per process; more threads would only fight
+    settings, video, folder = work.settings, work.video, work.folder
+    layout = find_layout(settings.layout)
+    scene, actors = cast(settings, video, work.portraits)
+    visible = []
+    for clip, actor in zip(video.clips, actors, strict=True):
+        table, seen = truth_table(settings, actor)
+        write_whole(folder / TRUTH_FOLDER / f"{clip.name}.csv", table.encode())
+        layout.write_annotations(folder, clip, actor.performance)
+        visible.append(seen)
+    digest = hashlib.sha256()
+
+    def watched() -> Iterator[Image]:
+        for index, frame in enumerate(scene.film(actors)):
+            digest.update(frame)
+            if layout.has_crops:
+                _write_crops(work, actors, visible, index, frame)
+            yield frame
+
+    sound = sound_of(settings, video, actors)
+    write_video(folder / video.path, watched(), Fraction(settings.frame_rate), sound, SAMPLE_RATE_HZ)
+    return video.name, digest.hexdigest()
+
+
+def _write_crops(work: _Work, actors: list[Actor], visible: list[Bools], index: int, frame: Image) -> None:
+    """The official crops of one frame, numbered from 1; none where no face can be seen."""
+    for clip, actor, seen in zip(work.video.clips, actors, visible, strict=True):
+        if not seen[index]:
+            continue
+        crop = official_crop(frame, five_points(actor, index, work.settings.width, work.settings.height))
+        path = work.folder / "cropped_aligned" / clip.name / f"{index + 1:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        PillowImage.fromarray(crop).save(buffer, "JPEG", quality=CROP_QUALITY)
+        path.write_bytes(buffer.getvalue())
+
+
+def load_portraits(faces: Path | None, settings: PhantomSettings) -> list[Portrait]:
+    """A portrait for each subject.
+
+    The part of a file's name before the first "_" names the person; of several pictures of one person the first by
+    path is used, so no identity is used for two subjects. The seed shuffles the people.
+
+    Raises:
+        ConfigError: there are fewer people than subjects.
+    """
+    finder = _FaceFinder()
+    if faces is None:
+        from skimage.data import astronaut
+
+        return [finder.portrait(astronaut(), DEFAULT_PORTRAIT)] * settings.num_subjects
+    paths = sorted(path for path in faces.rglob("*") if path.suffix.lower() in PORTRAIT_SUFFIXES)
+    people: dict[str, Path] = {}
+    for path in paths:
+        people.setdefault(path.stem.partition("_")[0], path)
+    names = sorted(people)
+    portraits: list[Portrait] = []
+    for number in np.random.default_rng(np.random.SeedSequence(settings.seed)).permutation(len(names)):
+        if len(portraits) == settings.num_subjects:
+            break
+        path = people[names[number]]
+        try:
+            with PillowImage.open(path) as picture:
+                image = np.asarray(picture.convert("RGB"))
+            portraits.append(finder.portrait(image, path.relative_to(faces).as_posix()))
+        except (UnidentifiedImageError, MediaError):
+            continue  # not a picture, or not of a face; the count below decides whether that matters
+    if len(portraits) < settings.num_subjects:
+        raise ConfigError(
+            f"{faces}: expected portraits of {settings.num_subjects} people, one for each subject. "
+            f"Received: {len(portraits)} with a face, of {len(names)} people in {len(paths)} pictures.\n"
+            "Give a larger folder or fewer --subjects. The name before the first '_' says who is pictured."
+        )
+    return portraits
+
+
+class _FaceFinder:
+    """Finds the largest face of a photograph and its landmarks."""
+
+    def __init__(self) -> None:
+        self._detector, self._landmarker = load_detector("retinaface"), load_landmarker("dlib68")
+
+    def portrait(self, image: Image, source: str) -> Portrait:
+        faces = detect_images([image], self._detector, FacesConfig())[0]
+        if not len(faces):
+            raise MediaError(f"{source}: expected a portrait. No face was found.")
+        width, height = (faces.boxes[:, 2:] - faces.boxes[:, :2]).T
+        largest = int(np.argmax(width * height))
+        square = predictor_square(faces.boxes[largest], faces.points[largest], "retinaface")
+        return Portrait(image, self._landmarker.landmarks(image, square), source)
+
+
+def _record(
+    settings: PhantomSettings, videos: list[VideoPlan], portraits: list[Portrait], digests: Mapping[str, str]
+) -> dict[str, Any]:
+    clips = {
+        clip.name: {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
+        for video in videos
+        for clip in video.clips
+    }
+    return {
+        "program": f"emopipe {__version__}",
+        "settings": asdict(settings),
+        "portraits": [portrait.source for portrait in portraits],
+        "clips": clips,
+        "pixels_sha256": dict(sorted(digests.items())),
+    }

@@ -1,0 +1,104 @@
+"""Faces in processes of their own, features here."""
+
+import multiprocessing
+import queue
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from emopipe.errors import EmopipeError
+from emopipe.stages.extract_report import ExtractReport, Progress
+from emopipe.stages.one_process import extract_clips
+from emopipe.stages.spec import ExtractSpec
+
+_LAST_WORDS_S = 60.0  # for workers to commit what they have finished after Ctrl-C
+
+
+def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport:
+    """Faces in `spec.workers` processes; features in this one, from the shards that the others commit.
+
+    Clips that a worker leaves behind because it was killed are made here in the end.
+    """
+    context = multiprocessing.get_context("spawn")  # fork would copy the locks of running threads
+    channel: multiprocessing.Queue[tuple[str, Any]] = context.Queue()
+    faces_spec = replace(spec, only="faces")
+    workers = [context.Process(target=_work, args=(faces_spec, channel), daemon=True) for _ in range(spec.workers)]
+    crew = _Crew(list(workers), channel, progress, counts_frames=spec.only == "faces")
+    for worker in workers:
+        worker.start()
+    try:
+        report = extract_clips(spec, progress, crew.is_working)
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.join(_LAST_WORDS_S)
+        raise
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    crew.merge_into(report)
+    return report
+
+
+class _Crew:
+    """The workers, and what they tell."""
+
+    def __init__(self, workers: list[BaseProcess], channel: Any, progress: Progress, counts_frames: bool):
+        self._workers, self._channel, self._progress = workers, channel, progress
+        self._counts_frames = counts_frames
+        self._reports: list[ExtractReport] = []
+
+    def is_working(self) -> bool:
+        """Whether a worker is alive; passes on what was told since the last call."""
+        alive = any(worker.is_alive() for worker in self._workers)
+        self._listen()
+        return alive
+
+    def merge_into(self, report: ExtractReport) -> None:
+        """Add the workers' seconds and rows to `report`."""
+        self._listen()
+        for other in self._reports:
+            report.add_worker(other, with_frames=self._counts_frames)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                what, content = self._channel.get_nowait()
+            except queue.Empty:
+                return
+            if what == "report":
+                self._reports.append(content)
+            elif what == "error":
+                self._progress.say(f"A worker stopped: {content}")
+            elif self._counts_frames and what == "frames":
+                self._progress.frames(content)
+            elif self._counts_frames and what == "clip":
+                self._progress.clip(*content)
+
+
+class _Teller:
+    """A `Progress` that passes everything on to the parent process."""
+
+    def __init__(self, channel: Any):
+        self._channel = channel
+
+    def begin(self, num_clips: int) -> None:
+        """The parent knows."""
+
+    def frames(self, count: int) -> None:
+        self._channel.put(("frames", count))
+
+    def clip(self, clip_id: str, is_done: bool) -> None:
+        self._channel.put(("clip", (clip_id, is_done)))
+
+    def say(self, sentence: str) -> None:
+        self._channel.put(("error", sentence))
+
+
+def _work(spec: ExtractSpec, channel: Any) -> None:
+    try:
+        channel.put(("report", extract_clips(spec, _Teller(channel))))
+    except EmopipeError as error:
+        channel.put(("error", str(error)))
+    except KeyboardInterrupt:
+        return  # the parent says it
