@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from emopipe_cli.datasets import datasets
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.media.video import write_video
 from emopipe.stages.check import check
-from emopipe_cli.datasets import datasets
 
 FAKES = Path(__file__).parents[1] / "fakes"
 make_affwild2 = runpy.run_path(str(FAKES / "affwild2" / "make.py"))["make"]
@@ -21,7 +21,7 @@ VA = "Third ABAW Annotations/VA_Estimation_Challenge"
 
 
 def tiny_video(path, num_frames=10):
-    write_video(path, [np.full((32, 32, 3), 20 * index, np.uint8) for index in range(num_frames)], Fraction(25))
+    write_video(path, [np.full((32, 32, 3), 10 * index, np.uint8) for index in range(num_frames)], Fraction(25))
 
 
 def run_check(root, name="affwild2"):
@@ -75,8 +75,17 @@ def test_the_first_bad_line_of_every_bad_file_is_listed(corpus):
     assert len(report.bad_labels) == 2
     assert "video45_2.txt, line 4: expected two numbers" in report.bad_labels[0]
     assert "video10_1_left.txt, line 7" in report.bad_labels[1]
-    assert report.problems == ("2 label files with a bad line",)
+    assert report.problems == ("label files with a bad line: 2",)
     assert report.tasks["va"].num_rows == 30
+
+
+def test_of_a_table_for_all_clips_the_first_bad_row_is_listed(tmp_path):
+    for name in ("a", "b", "c"):
+        tiny_video(tmp_path / f"{name}.mp4")
+    (tmp_path / "labels.csv").write_text("clip,joy\nc,0.1\nb,much\na,more\n")
+    report = run_check(tmp_path, "folder")
+    assert len(report.bad_labels) == 1
+    assert "row 3, column 'joy'" in report.bad_labels[0]
 
 
 def test_missing_broken_and_unpulled_media_are_told_apart(corpus):
@@ -102,7 +111,7 @@ def test_a_person_in_two_splits_is_a_problem(corpus):
     (corpus / VA / "Validation_Set" / "video10_1_left.txt").unlink()
     report = run_check(corpus)
     assert report.shared_subjects == {"video10_1": ("dev", "train")}
-    assert "1 subjects in two splits" in report.problems
+    assert "subjects in two splits: 1" in report.problems
 
 
 def test_counts_of_a_known_release_stand_beside_those_found(tmp_path):
@@ -141,7 +150,7 @@ def test_the_command_ends_with_1_when_a_person_is_needed(corpus, monkeypatch):
     result = CliRunner().invoke(datasets, ["check", "affwild2", "--json"])
     assert result.exit_code == 1
     assert json.loads(result.stdout)["missing"] == ["video45_2"]
-    assert "1 annotated clips without media" in result.stderr
+    assert "annotated clips without media: 1" in result.stderr
 
 
 def test_list_and_show_say_what_there_is():
