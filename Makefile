@@ -1,0 +1,51 @@
+# Everything runs in the project's own .venv; `make test` and `make demo` set it up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO_DIR ?= demo
+FACES ?=
+VIDEO ?=
+
+.PHONY: help install test lint format demo benchmark clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+install: $(INSTALLED) ## Make .venv and install emopipe with everything it needs (pip only)
+
+$(INSTALLED): setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("emopipe needs Python 3.11 or newer; run: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory headless
+	touch $@
+
+.PHONY: headless
+headless: # opencv-python needs the system's libGL; a bare server has none
+	@echo 'libGL is missing on this machine: installing opencv-python-headless of the same version instead of opencv-python.'
+	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("opencv-python"))') && \
+	$(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check opencv-python-headless==$$version
+	$(BIN)/python -c 'import cv2'
+
+test: $(INSTALLED) lint ## Check the style and run every test, the slow ones too
+	$(BIN)/python -m pytest -q
+
+lint: $(INSTALLED) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(INSTALLED) ## Extract real and generated video into shards and show what was made (VIDEO=path adds your own)
+	$(BIN)/python demo/run.py --out $(DEMO_DIR)/out $(if $(VIDEO),--video '$(VIDEO)') $(if $(FACES),--faces '$(FACES)')
+
+benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
+	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'
+
+clean: ## Remove .venv, caches of tools and the demo's output
+	rm -rf $(VENV) $(DEMO_DIR)/out build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,66 @@
+"""`emopipe phantom`: generated video whose true labels are known."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+class _Size(click.ParamType):
+    name = "WxH"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        width, cross, height = str(value).lower().partition("x")
+        if not (cross and width.isdecimal() and height.isdecimal()):
+            self.fail(f"expected a size like 320x240. Received: '{value}'.", param, ctx)
+        return int(width), int(height)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--layout", required=True, type=click.Choice(["affwild2", "affwild"]), help="Corpus to be laid out like.")
+@click.option("--subjects", type=int, default=8, show_default=True, help="Number of people.")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of each clip.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same corpus.")
+@click.option(
+    "--faces",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of portraits, one person for each subject.  [default: one photograph, altered for each subject]",
+)
+@click.option("--size", type=_Size(), default="320x240", show_default=True, help="Pixels of the picture.")
+@click.option("--fps", type=int, default=25, show_default=True, help="Frames per second.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each two cores, at least one]")
+@click.option("--json", "as_json", is_flag=True, help="Put one JSON object on stdout.")
+def phantom(
+    folder: Path,
+    layout: str,
+    subjects: int,
+    seconds: float,
+    seed: int,
+    faces: Path | None,
+    size: tuple[int, int],
+    fps: int,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Make a corpus of generated faces with known valence and arousal in DIR.
+
+    Its files are those of the official corpus, so `extract --dataset LAYOUT --root DIR` reads it; DIR/truth holds the
+    true state of every frame.
+    """
+    from emopipe.datasets.phantom_layouts import PhantomSettings
+    from emopipe.stages.phantom import make_phantom
+
+    settings = PhantomSettings(layout, subjects, seconds, seed, *size, fps)
+    num_workers = workers or max(1, (os.cpu_count() or 2) // 2)
+
+    def show_progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\rvideo {done} of {of}", nl=done == of, err=True)
+
+    report = make_phantom(folder, settings, faces, num_workers, show_progress)
+    text = f"{report.num_videos} videos, {report.num_clips} clips, {report.num_frames} frames in {folder}"
+    click.echo(json.dumps(asdict(report)) if as_json else text)
