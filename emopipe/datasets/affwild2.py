@@ -85,7 +85,7 @@ class AffWild2(Adapter):
                 continue
             video = videos.get(_video_of(name, videos) or "")
             media = video if source == "videos" else images.get(name)
-            clip = _clip(name, media or root / name, source, video, names)
+            clip = _clip(name, media or root / name, source, video, names, mentioned)
             (missing if media is None else clips).append(clip)
         absent = [clip.clip_id for clip in missing]
         notes += names.notes + _notes(absent, unmentioned, names, images if source == "videos" else {})
@@ -159,21 +159,30 @@ def _add_test_list(root: Path, task: str, path: Path, names: Names) -> None:
         names.notes.append(f"{printable(path.name)} {what}: {some(both)}.")
 
 
-def _clip(name: str, media: Path, source: Source, video: Path | None, names: Names) -> Clip:
+def _clip(name: str, media: Path, source: Source, video: Path | None, names: Names, mentioned: Collection[str]) -> Clip:
     match = SIDE.fullmatch(name)
-    side: Side = "" if match is None else "left" if match[2].lower() == "left" else "right"
     split: Any = next((splits[name] for splits in names.splits.values() if name in splits), None)
     return Clip(
         clip_id=name,
         media=media,
         kind="video" if source == "videos" else "images",
-        side=side,
+        side=_side(name, mentioned),
         split=split,
         # The list of subjects is not given out; the official splits keep the people of one video together.
         subject=name if match is None else match[1],
         annotations={task: files[name] for task, files in names.files.items() if name in files},
         source_video=video if source == "images" else None,
     )
+
+
+def _side(name: str, mentioned: Collection[str]) -> Side:
+    """Which of two people a clip is about; a name without suffix stands across from the one that has one."""
+    if (match := SIDE.fullmatch(name)) is not None:
+        return "left" if match[2].lower() == "left" else "right"
+    has_left, has_right = f"{name}_left" in mentioned, f"{name}_right" in mentioned
+    if has_left == has_right:
+        return ""
+    return "left" if has_right else "right"
 
 
 def _video_of(name: str, videos: Collection[str]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.adapter import Adapter
+from emopipe.datasets.listing import is_lfs_stub
 from emopipe.errors import MediaError
 from emopipe.faces.detection import Detector, detect_frames, load_detector
 from emopipe.faces.landmarks import Landmarker, load_landmarker
@@ -78,6 +79,11 @@ def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> Sour
         num_frames = max(last_image_number(clip.media), num_labels or 0)
         rate = _image_rate(clip, config)
         return Source(read_images(clip.media, num_frames, rate), num_frames, 112 * 112 * 3, float(rate), None, (0, 0))
+    if is_lfs_stub(clip.media):
+        raise MediaError(
+            f"{clip.media}: is a Git LFS pointer and not the video itself.\nRun git lfs pull in the corpus folder.",
+            path=clip.media,
+        )
     info = probe(clip.media)
     rate = None if info.frame_rate is None else float(info.frame_rate)
     size = (info.width, info.height)

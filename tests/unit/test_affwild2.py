@@ -107,7 +107,7 @@ def test_two_people_share_a_video_and_a_number_in_a_name_is_no_person(adapter, t
     assert left.subject == right.subject == "video10_1"
     main, second = clips["10-60-1280x720"], clips["10-60-1280x720_right"]
     assert main.media == second.media
-    assert (main.side, second.side) == ("", "right")
+    assert (main.side, second.side) == ("left", "right")  # the name without suffix stands across
     assert clips["video45_2"].side == ""
     assert clips["video45_2"].subject == "video45_2"
     assert "video10_1" not in clips  # the video of two clips is not a third
