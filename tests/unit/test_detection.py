@@ -1,12 +1,15 @@
 """The pass over a clip's frames, and what the single detectors do beyond the contract."""
 
+import importlib.metadata
+
 import numpy as np
 import onnxruntime
 import pytest
 import skimage.data
 
 from emopipe.config import FacesConfig
-from emopipe.errors import DeviceError, UnknownNameError, WeightsError
+from emopipe.errors import DeviceError, MissingDependencyError, UnknownNameError, WeightsError
+from emopipe.faces import detection
 from emopipe.faces.detection import (
     MAX_PENDING_BYTES,
     detect_frames,
@@ -214,6 +217,17 @@ def test_yunet_with_other_bytes_names_both_digests(monkeypatch, tmp_path):
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(pointer))
     with pytest.raises(WeightsError, match=expected):
         detector_digest("yunet")
+
+
+@pytest.mark.parametrize("name", ["retinaface", "dlib_hog", "haar"])
+def test_a_missing_package_is_named_with_its_cure(monkeypatch, name):
+    def missing(package: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    detection._packaged_digest.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    with pytest.raises(MissingDependencyError, match=f"detector '{name}' needs(.|\n)*pip install"):
+        load_detector(name)
 
 
 def test_an_unknown_detector_is_refused_with_the_nearest_name():
