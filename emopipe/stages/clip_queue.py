@@ -58,12 +58,13 @@ class ClipQueue:
 
         Entries that the adapter refused become ledger rows, unless `write` is False.
         """
+        self.look()
         ledger = self._cache.ledger.read()
         survey = Survey()
         for planned in self._plan.clips:
             rows = [ledger.get(key) for key in self._keys(planned).values()]
             failed = [row for row in rows if row is not None and row.status == "failed"]
-            if not self.wanted(planned):
+            if not self._missing(planned):
                 survey.reused.append(planned)
             elif failed and not self._retry_failed:
                 survey.failed.append(failed[0])
@@ -78,7 +79,7 @@ class ClipQueue:
     def wanted(self, planned: PlannedClip) -> frozenset[str]:
         """Kinds that are asked for and not committed by any process."""
         self.look()
-        return frozenset(kind for kind, key in self._keys(planned).items() if key not in self.committed)
+        return self._missing(planned)
 
     def look(self) -> None:
         """Take in what was committed since the last look."""
@@ -143,6 +144,9 @@ class ClipQueue:
             if not failed:
                 still.append(planned)
         return still
+
+    def _missing(self, planned: PlannedClip) -> frozenset[str]:
+        return frozenset(kind for kind, key in self._keys(planned).items() if key not in self.committed)
 
     def _keys(self, planned: PlannedClip) -> dict[str, str]:
         keys = {"faces": planned.faces_key, "features": planned.features_key}
