@@ -44,9 +44,9 @@ def plan_of(name, taps=None, engine="keras", **settings) -> BackbonePlan:
     return resolve_backbone(name, "none", TAPS[name] if taps is None else taps, engine=engine, device="cpu", **settings)
 
 
-@functools.lru_cache(maxsize=2)
-def network_of(name, taps=None):
-    return build_network(plan_of(name, taps), batch_size=BATCH_SIZE)
+@functools.cache
+def network_of(name):
+    return build_network(plan_of(name), batch_size=BATCH_SIZE)
 
 
 @functools.cache
@@ -92,11 +92,12 @@ def test_a_batch_of_one_is_a_row_of_a_batch_of_eight(name):
         assert relative_difference(values[5:6], one[tap]) < SAME_SHAPE
 
 
+@pytest.mark.slow
 @every_backbone
 def test_three_taps_equal_one_by_one(name):
     together = network_of(name)(some_crops())
     for tap, values in together.items():
-        alone = network_of(name, (tap,))(some_crops())
+        alone = build_network(plan_of(name, [tap]), batch_size=BATCH_SIZE)(some_crops())
         assert list(alone) == [tap]
         assert relative_difference(values, alone[tap]) < SUM_ORDER
 
@@ -110,7 +111,7 @@ def test_is_fed_its_declared_range(name):
     module = {"densenet121": "densenet", "mobilenetv2": "mobilenet_v2"}.get(name, name)
     if name == "khorrami":
         prepared = normalise(some_crops(), BACKBONES.load(name).input)
-        assert (prepared.shape[3], 0 <= prepared.min(), prepared.max() <= 1) == (1, True, True)
+        assert (prepared.shape[3], prepared.min() >= 0, prepared.max() <= 1) == (1, True, True)
     else:
         prepared = getattr(keras.applications, module).preprocess_input(pixels)
     tap = next(iter(TAPS[name]))

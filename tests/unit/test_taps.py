@@ -131,6 +131,20 @@ def _grid_by_definition(maps, grid):
     return np.concatenate(cells, axis=1)
 
 
+def test_layers_may_bear_the_names_that_keras_makes_up():
+    import keras
+    from keras import layers
+
+    keras.utils.clear_session()  # a fresh process counts its made-up names from the start
+    image = keras.Input((6, 6, 3), name="image")
+    x = image
+    for name in ("global_average_pooling2d", "average_pooling2d", "mean", "get_item", "concatenate", "activation"):
+        x = layers.Conv2D(3, 1, name=name)(x)
+    model = keras.Model(image, layers.Flatten(name="flatten")(x))
+    tapped = attach(model, parse_taps(["mean:gap", "mean:grid3", "mean:grid4", "mean:flat", "flatten"]), "net")
+    assert [output.shape[1] for output in tapped.outputs] == [3, 27, 48, 108, 108]
+
+
 def test_one_tap_alone_gives_the_same(network, pictures):
     texts = ["even:grid4", "top"]
     together = attach(network, parse_taps(texts), "net")(pictures)

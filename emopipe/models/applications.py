@@ -1,0 +1,94 @@
+"""Backbones from `keras.applications`, without their classifiers, at 96 x 96."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from emopipe.faces.normalisation import InputSpec
+from emopipe.models.architecture import Architecture, PublishedWeights
+from emopipe.models.taps import Place
+from emopipe.records import CROP_SIZE_PX
+
+if TYPE_CHECKING:
+    import keras
+
+_SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
+
+# Block of VGG16 -> (number of its convolutions, channels), Simonyan and Zisserman 2015, table 1, column D.
+_VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+def _vgg16_places() -> dict[str, Place]:
+    """conv1 to conv13 and pool1 to pool5, counted through as in the OMG-Emotion paper's tables."""
+    places = {}
+    side, number = CROP_SIZE_PX, 0
+    for block, (num_convolutions, channels) in enumerate(_VGG16_BLOCKS, start=1):
+        for index in range(1, num_convolutions + 1):
+            number += 1
+            places[f"conv{number}"] = Place(f"block{block}_conv{index}", (side, side, channels))
+        side //= 2
+        places[f"pool{block}"] = Place(f"block{block}_pool", (side, side, channels))
+    return places
+
+
+def _build(constructor: str, spec: InputSpec) -> "keras.Model":
+    import keras
+
+    return getattr(keras.applications, constructor)(weights=None, include_top=False, input_shape=spec.shape)
+
+
+VGG16 = Architecture(
+    name="vgg16",
+    input=InputSpec(CROP_SIZE_PX, 3, "caffe"),
+    places=_vgg16_places(),
+    default_taps=("pool5:gap",),
+    num_parameters=14_714_688,
+    build=partial(_build, "VGG16"),
+    resizable=True,
+    published=PublishedWeights(
+        f"{_SERVER}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "6d6bbae143d832006294945121d1f1fc"
+    ),
+    source="Simonyan and Zisserman, ICLR 2015",
+)
+
+RESNET50 = Architecture(
+    name="resnet50",
+    input=InputSpec(CROP_SIZE_PX, 3, "caffe"),
+    places={"avg_pool": Place("conv5_block3_out", (3, 3, 2048), "gap")},
+    default_taps=("avg_pool",),
+    num_parameters=23_587_712,
+    build=partial(_build, "ResNet50"),
+    resizable=True,
+    published=PublishedWeights(
+        f"{_SERVER}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "4d473c1dd8becc155b73f8504c6f6626"
+    ),
+    source="He et al., CVPR 2016",
+)
+
+DENSENET121 = Architecture(
+    name="densenet121",
+    input=InputSpec(CROP_SIZE_PX, 3, "imagenet"),
+    places={"avg_pool": Place("relu", (3, 3, 1024), "gap")},
+    default_taps=("avg_pool",),
+    num_parameters=7_037_504,
+    build=partial(_build, "DenseNet121"),
+    resizable=True,
+    published=PublishedWeights(
+        f"{_SERVER}/densenet/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "30ee3e1110167f948a6b9946edeeb738",
+    ),
+    source="Huang et al., CVPR 2017",
+)
+
+MOBILENETV2 = Architecture(
+    name="mobilenetv2",
+    input=InputSpec(CROP_SIZE_PX, 3, "-1..1"),
+    places={"avg_pool": Place("out_relu", (3, 3, 1280), "gap")},
+    default_taps=("avg_pool",),
+    num_parameters=2_257_984,
+    build=partial(_build, "MobileNetV2"),
+    resizable=False,  # its weights are published per input size
+    published=PublishedWeights(
+        f"{_SERVER}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+    ),
+    source="Sandler et al., CVPR 2018",
+)
