@@ -25,6 +25,7 @@ DATASETS = Registry(
         "affwild2": "emopipe.datasets.affwild2:AffWild2",
         "affwild": "emopipe.datasets.affwild:AffWild",
         "folder": "emopipe.datasets.folder:Folder",
+        "phantom": "emopipe.datasets.phantom:Phantom",
     },
 )
 

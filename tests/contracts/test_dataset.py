@@ -22,6 +22,7 @@ FAKES = {
     "affwild2": ("affwild2", {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}),
     "affwild": ("affwild", {"va": (-1, 1)}),
     "folder": ("folder", {"labels": (-1, 1)}),
+    "phantom": ("phantom", {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}),
 }
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/<.*`])/(?:[A-Za-z]\w*/)+|[A-Z]:\\")
 
