@@ -42,10 +42,10 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff format .
 
 demo: $(INSTALLED) ## Extract real and generated video into shards and show what was made (VIDEO=path adds your own)
-	$(BIN)/python demo/run.py --out $(DEMO_DIR)/out $(if $(VIDEO),--video '$(VIDEO)') $(if $(FACES),--faces '$(FACES)')
+	$(BIN)/python examples/demo.py --out $(DEMO_DIR) $(if $(VIDEO),--video '$(VIDEO)') $(if $(FACES),--faces '$(FACES)')
 
 benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'
 
 clean: ## Remove .venv, caches of tools and the demo's output
-	rm -rf $(VENV) $(DEMO_DIR)/out build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_DIR) build *.egg-info .pytest_cache .ruff_cache

@@ -1,5 +1,6 @@
 """Writing files whole, and telling files apart by their content."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,7 +64,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may not be one
+            partial.unlink(missing_ok=True)
         raise storage_error(path, error) from error
 
 

@@ -1,5 +1,6 @@
 """Pictures of what stage one made: a sheet of crops, a frame with its box and landmarks."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -77,5 +78,6 @@ def save_png(image: Image, path: Path) -> None:
         PillowImage.fromarray(image).save(partial, format="PNG")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise storage_error(path, error) from error

@@ -3,7 +3,8 @@
 A shard (encoding-version 1) is one HDF5 file. Root attributes: ``encoding-type`` ("emopipe-faces", "emopipe-features",
 "emopipe-audio"), ``encoding-version``, ``what``, ``config`` (JSON), ``request`` (JSON), ``fingerprint``, ``libraries``
 (JSON), ``created`` (UTC). One group per clip, named after the clip (`group_name`), with one dataset per field, T rows
-each, and the attributes ``clip`` (JSON: the fields of `ClipEntry`), ``key`` and ``sha256`` (of all arrays, `ClipDigest`).
+each, and the attributes ``clip`` (JSON: the fields of `ClipEntry`), ``key`` and ``sha256`` (of all arrays, see
+`ClipDigest`).
 """
 
 import hashlib
