@@ -26,7 +26,8 @@ def main() -> None:
             continue
         content = json.loads(path.read_text())
         machine = content["machine"]
-        about = f"{machine['cores']} cores, {machine['processor']}, {content['time'][:10]}, emopipe {content['versions']['emopipe']}"
+        version = content["versions"]["emopipe"]
+        about = f"{machine['cores']} cores, {machine['processor']}, {content['time'][:10]}, emopipe {version}"
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{table(content)}\n\nMeasured on {about}.\n{end}{rest.split(end)[1]}"
     page.write_text(text)

@@ -69,17 +69,23 @@ def repair(cache: Cache, progress: Progress) -> list[ExtractReport]:
     damaged = find_damage(cache)
     lost: dict[str, set[str]] = defaultdict(set)
     for damage in damaged:
-        request = json.dumps(damage.record.request, sort_keys=True)
-        lost[request] |= {entry.clip_id for entry in damage.lost}
+        if damage.lost:
+            lost[json.dumps(damage.record.request, sort_keys=True)] |= {entry.clip_id for entry in damage.lost}
         progress.say(f"{damage.record.path.name}: {damage.reason}.")
         cache.drop(damage)
     tidy(cache)
-    reports = []
-    for request, clip_ids in sorted(lost.items()):
-        spec = ExtractSpec.from_request(json.loads(request))
-        spec = replace(spec, cache=cache.folder, clip_ids=tuple(sorted(clip_ids)), splits=(), limit=None)
-        reports.append(extract(spec, progress))
-    return reports
+    specs = [
+        replace(
+            ExtractSpec.from_request(json.loads(request)),
+            cache=cache.folder,
+            clip_ids=tuple(sorted(clip_ids)),
+            splits=(),
+            limit=None,
+        )
+        for request, clip_ids in sorted(lost.items())
+    ]
+    # Features alone are made from cached faces, and those may be among what was lost.
+    return [extract(spec, progress) for spec in sorted(specs, key=lambda spec: spec.only == "features")]
 
 
 def prune(cache: Cache, fingerprints: Sequence[str], *, delete: bool) -> list[Path]:

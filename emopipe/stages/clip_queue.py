@@ -50,6 +50,7 @@ class ClipQueue:
         self._begun = utc_now()
         self._num_records = -1
         self._failed_keys: set[str] = set()
+        self._news: dict[str, LedgerRow] = {}
         self.committed: Committed = {}
         self.failures: list[LedgerRow] = []
 
@@ -107,6 +108,10 @@ class ClipQueue:
             if not may_take(wanted) or not self._claims.acquire(keys[kind] for kind in wanted):
                 later.append(planned)
                 continue
+            if wanted and self._failures_elsewhere(planned):
+                self._claims.release(keys[kind] for kind in wanted)
+                later.append(planned)
+                continue
             still_wanted = self.wanted(planned)  # it may have been committed before the claim succeeded
             self._claims.release(keys[kind] for kind in wanted - still_wanted)
             if still_wanted:
@@ -114,14 +119,18 @@ class ClipQueue:
 
     def fail(self, planned: PlannedClip, kind: str, error: Exception, step: str) -> None:
         """Write a failure into the ledger and free the claim."""
+        self._cache.ledger.write([self.note(planned, kind, error, step)])
+        self.give_up(planned, kind)
+
+    def note(self, planned: PlannedClip, kind: str, error: Exception, step: str) -> LedgerRow:
+        """Report a failure of this run that the next one need not know of."""
         clip, key = planned.clip, self._keys(planned)[kind]
         message = " ".join(str(error).split()) or type(error).__name__
         frame_index = getattr(error, "frame_index", None)
         step = getattr(error, "step", step)
         row = LedgerRow(key, clip.clip_id, clip.side, step, "failed", message, type(error).__name__, frame_index)
-        self._cache.ledger.write([row])
         self.failures.append(row)
-        self.give_up(planned, kind)
+        return row
 
     def give_up(self, planned: PlannedClip, kind: str) -> None:
         """Free the claim on a clip that cannot be made because what it needs has failed."""
@@ -135,15 +144,21 @@ class ClipQueue:
 
     def without_failed(self, later: list[PlannedClip]) -> list[PlannedClip]:
         """The clips of `later` at which no other process has failed since this queue was made."""
-        ledger = self._cache.ledger.read() if later else {}
         still = []
         for planned in later:
-            rows = [ledger.get(key) for key in self._keys(planned).values()]
-            failed = [row for row in rows if row and row.status == "failed" and row.time > self._begun]
+            failed = self._failures_elsewhere(planned)
             self.failures += failed
             if not failed:
                 still.append(planned)
         return still
+
+    def _failures_elsewhere(self, planned: PlannedClip) -> list[LedgerRow]:
+        """Rows of other processes that failed at this clip since this queue was made; trying it again is of no use."""
+        for row in self._cache.ledger.news():
+            if row.time > self._begun and (row.key not in self._news or row.time >= self._news[row.key].time):
+                self._news[row.key] = row
+        rows = [self._news.get(key) for key in self._keys(planned).values()]
+        return [row for row in rows if row is not None and row.status == "failed"]
 
     def _missing(self, planned: PlannedClip) -> frozenset[str]:
         return frozenset(kind for kind, key in self._keys(planned).items() if key not in self.committed)

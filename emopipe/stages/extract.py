@@ -42,5 +42,5 @@ def tidy(cache: Cache) -> list[str]:
             cache.trust_again(record)
         else:
             cache.drop(damage)
-            notes.append(f"{record.path.name}: {damage.reason}. Its {len(damage.lost)} lost clips are made again.")
+            notes.append(f"{record.path.name}: {damage.reason}. {len(damage.lost)} of its clips are made again.")
     return notes

@@ -77,8 +77,9 @@ def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> Sour
     """
     if clip.kind == "images":
         num_frames = max(last_image_number(clip.media), num_labels or 0)
-        rate = _image_rate(clip, config)
-        return Source(read_images(clip.media, num_frames, rate), num_frames, 112 * 112 * 3, float(rate), None, (0, 0))
+        image_rate = _image_rate(clip, config)
+        frames = read_images(clip.media, num_frames, image_rate)
+        return Source(frames, num_frames, 112 * 112 * 3, float(image_rate), None, (0, 0))
     if is_lfs_stub(clip.media):
         raise MediaError(
             f"{clip.media}: is a Git LFS pointer and not the video itself.\nRun git lfs pull in the corpus folder.",

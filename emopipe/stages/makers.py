@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from emopipe.errors import EmptyMediaError, FaceError, StorageError
+from emopipe.errors import EmptyMediaError, FaceError, ShardError, StorageError
 from emopipe.records import CROP_SIZE_PX, FaceRows
 from emopipe.stages.clip_queue import Job
 from emopipe.stages.faces_step import FaceEngines, Source, count_labels, count_notes, face_chunks, open_source
@@ -107,8 +107,8 @@ class FacesMaker:
             self._job.report.frames += num_frames
             self._job.report.valid += num_valid
             yield _end(planned)
-        except StorageError:
-            raise
+        except (StorageError, ShardError):
+            raise  # the cache is at fault and not the clip
         except Exception as error:  # noqa: BLE001  one bad clip never stops the rest: it becomes a ledger row
             self._shelf.discard(clip.clip_id)
             self._job.queue.fail(planned, "faces", error, "open" if opened.chunks is None else "faces")
@@ -118,11 +118,16 @@ class FacesMaker:
 
     def _read(self, planned: PlannedClip) -> Iterator[Crops]:
         record, entry = self._job.queue.committed[planned.faces_key]
+        try:
+            for piece in self._job.clock.source("read", cached_crops(planned, record, entry, self._job.cache)):
+                yield piece
+                self._job.progress.frames(len(piece.crop))
+        except ShardError as error:
+            self._job.queue.note(planned, "features", error, "read")  # repairing the cache cures it
+            yield _end(planned, error)
+            return
         self._job.report.frames += entry.num_frames
         self._job.report.valid += entry.num_valid
-        for piece in self._job.clock.source("read", cached_crops(planned, record, entry, self._job.cache)):
-            yield piece
-            self._job.progress.frames(len(piece.crop))
 
 
 class FeaturesMaker:

@@ -140,10 +140,10 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
     Raises:
         EmopipeError: the corpus is not there, a name is unknown, or weights cannot be had. Nothing was decoded.
     """
-    backbone = None if spec.only == "faces" else resolve(spec, cache)
     adapter = load_adapter(spec.dataset)
     manifest = adapter.scan(spec.root, source="images" if spec.faces.alignment == "given" else None)
     manifest = manifest.select(spec.splits, spec.limit)
+    backbone = None if spec.only == "faces" else resolve(spec, cache)
     if spec.clip_ids:
         manifest = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.clip_id in spec.clip_ids))
     notes = [*manifest.notes, *_missing(manifest), *(backbone.notes if backbone else ())]
@@ -193,9 +193,9 @@ def _faces_header(config: FacesConfig, spec: ExtractSpec) -> ShardHeader:
 
 
 def _features_header(faces: ShardHeader, backbone: BackbonePlan) -> ShardHeader:
-    settings = {"faces": faces.config, "features": asdict(backbone.config), "weights": backbone.weights_digest,
-                "version": FEATURES_VERSION}  # fmt: skip
-    settings["features"]["taps"] = list(settings["features"]["taps"])
+    config = {**asdict(backbone.config), "taps": list(backbone.config.taps)}
+    weights = backbone.weights_digest
+    settings = {"faces": faces.config, "features": config, "weights": weights, "version": FEATURES_VERSION}
     return ShardHeader("features", backbone.name, settings, fingerprint(settings))
 
 

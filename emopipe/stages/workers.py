@@ -1,7 +1,9 @@
 """Faces in processes of their own, features here."""
 
+import _thread
 import multiprocessing
 import queue
+import threading
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 from emopipe.errors import EmopipeError
 from emopipe.stages.extract_report import ExtractReport, Progress
 from emopipe.stages.one_process import extract_clips
-from emopipe.stages.spec import ExtractSpec
+from emopipe.stages.spec import ExtractSpec, resolve
+from emopipe.store.cache import Cache
 
 _LAST_WORDS_S = 60.0  # for workers to commit what they have finished after Ctrl-C
 
@@ -19,6 +22,8 @@ def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport
 
     Clips that a worker leaves behind because it was killed are made here in the end.
     """
+    if spec.only != "faces":
+        resolve(spec, Cache(spec.cache))  # weights that cannot be had end it before a worker opens a video
     context = multiprocessing.get_context("spawn")  # fork would copy the locks of running threads
     channel: multiprocessing.Queue[tuple[str, Any]] = context.Queue()
     faces_spec = replace(spec, only="faces")
@@ -96,9 +101,19 @@ class _Teller:
 
 
 def _work(spec: ExtractSpec, channel: Any) -> None:
+    threading.Thread(target=_stop_with_parent, args=(channel,), daemon=True).start()
     try:
         channel.put(("report", extract_clips(spec, _Teller(channel))))
     except EmopipeError as error:
         channel.put(("error", str(error)))
     except KeyboardInterrupt:
         return  # the parent says it
+
+
+def _stop_with_parent(channel: Any) -> None:
+    """When the parent is killed, commit what is finished and end: nobody else would ever stop this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        channel.cancel_join_thread()  # nobody reads it any more
+        _thread.interrupt_main()

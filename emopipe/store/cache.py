@@ -9,12 +9,13 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emopipe.errors import CorruptShardError, ShardError, ShardMismatchError
-from emopipe.files import media_identity, storage_error, write_json
+from emopipe.errors import CorruptShardError, ShardError, ShardMismatchError, ShardVersionError
+from emopipe.files import media_identity, sha256_of_file, storage_error, write_json
 from emopipe.store.claims import Claims
 from emopipe.store.layout import ClipEntry, ShardHeader
 from emopipe.store.ledger import Ledger
@@ -30,6 +31,7 @@ class ShardRecord:
         path: the shard.
         header: kind, name, settings and fingerprint.
         size, mtime_ns: of the shard when it was committed.
+        sha256: of the whole file, "" when it was not noted.
         request: what was asked for when it was made.
         entries: its clips.
     """
@@ -38,6 +40,7 @@ class ShardRecord:
     header: ShardHeader
     size: int
     mtime_ns: int
+    sha256: str
     request: Mapping[str, Any]
     entries: tuple[ClipEntry, ...]
 
@@ -53,7 +56,7 @@ class ShardRecord:
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a shard, and which of its clips must be made again."""
+    """What is wrong with a shard, and which of its clips must be made again; none when only the file around them is."""
 
     record: ShardRecord
     lost: tuple[ClipEntry, ...]
@@ -87,7 +90,8 @@ class Cache:
         names = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
         for name in names - self._records.keys():
             if name.endswith(".json") and not name.startswith("."):
-                self._records[name] = _read_record(self.folder / name)
+                with suppress(FileNotFoundError):  # another process dropped it in this moment
+                    self._records[name] = _read_record(self.folder / name)
         for name in self._records.keys() - names:
             del self._records[name]
         return [
@@ -120,22 +124,24 @@ class Cache:
         return [record for record in self.records() if not record.is_as_committed]
 
     def verify(self, records: Iterable[ShardRecord]) -> Iterator[tuple[ShardRecord, Damage | None]]:
-        """Hash every clip of the given shards again; yields each with what is wrong with it, or None."""
+        """Hash the given shards again; yields each with what is wrong with it, or None."""
         for record in records:
             yield record, _damage(record)
 
     def drop(self, damage: Damage) -> None:
         """Take a damaged shard out of the cache, keeping its sound clips in a new one."""
-        record = damage.record
+        record, committed = damage.record, None
         sound = [entry for entry in record.entries if entry not in damage.lost]
         if sound:
             writer = ShardWriter(self.folder, record.header, record.request)
             with ShardReader(record.path) as reader:
                 for entry in sound:
                     _copy_clip(reader, writer, entry)
-            writer.commit()
-        record.path.with_suffix(".json").unlink(missing_ok=True)
-        record.path.unlink(missing_ok=True)
+            committed = writer.commit()
+        self._records.pop(record.path.with_suffix(".json").name, None)
+        if committed != record.path:  # the same clips have the same name, and then it is replaced already
+            record.path.with_suffix(".json").unlink(missing_ok=True)
+            record.path.unlink(missing_ok=True)
 
     def adopt(self) -> list[Path]:
         """Write the commit records of sound shards that have none, because a kill came between the two files.
@@ -153,7 +159,7 @@ class Cache:
             except CorruptShardError:
                 is_sound = False
             if is_sound:
-                write_record(path, header, entries, request)
+                write_record(path, header, entries, request, sha256_of_file(path))
                 adopted.append(path)
             else:
                 path.unlink(missing_ok=True)
@@ -223,7 +229,13 @@ def _read_record(path: Path) -> ShardRecord:
         header = ShardHeader(content["kind"], content["what"], content["config"], content["fingerprint"])
         entries = tuple(ClipEntry(**{**entry, "notes": tuple(entry["notes"])}) for entry in content["clips"])
         return ShardRecord(
-            path.with_suffix(".h5"), header, content["size"], content["mtime_ns"], content["request"], entries
+            path=path.with_suffix(".h5"),
+            header=header,
+            size=content["size"],
+            mtime_ns=content["mtime_ns"],
+            sha256=content.get("sha256", ""),
+            request=content["request"],
+            entries=entries,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(
@@ -234,8 +246,13 @@ def _read_record(path: Path) -> ShardRecord:
 
 
 def _damage(record: ShardRecord) -> Damage | None:
-    if not record.path.exists():
+    try:
+        if record.sha256 and sha256_of_file(record.path) == record.sha256:
+            return None
+    except FileNotFoundError:
         return Damage(record, record.entries, "the file is gone")
+    except OSError as error:
+        return Damage(record, record.entries, f"it cannot be read ({error.strerror})")
     lost, reasons = [], []
     try:
         with ShardReader(record.path) as reader:
@@ -248,9 +265,11 @@ def _damage(record: ShardRecord) -> Damage | None:
                 if not is_sound:
                     lost.append(entry)
                     reasons.append(f"clip '{entry.clip_id}': {reason}")
-    except CorruptShardError as error:
+    except (CorruptShardError, ShardVersionError) as error:
         return Damage(record, record.entries, str(error).splitlines()[0])
-    return Damage(record, tuple(lost), "; ".join(reasons)) if lost else None
+    if record.sha256 and not lost:
+        reasons = ["bytes outside the arrays of its clips changed"]
+    return Damage(record, tuple(lost), "; ".join(reasons)) if reasons else None
 
 
 def _copy_clip(reader: ShardReader, writer: ShardWriter, entry: ClipEntry) -> None:

@@ -76,8 +76,12 @@ class Claims:
             return False
         except OSError as error:
             raise storage_error(self._path(key), error) from error
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(owner, file)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(owner, file)
+        except OSError as error:
+            self._path(key).unlink(missing_ok=True)
+            raise storage_error(self._path(key), error) from error
         self._held.add(key)
         return True
 
@@ -100,7 +104,7 @@ class Claims:
             for key in list(self._held):
                 try:
                     os.utime(self._path(key))
-                except FileNotFoundError:
+                except OSError:
                     continue  # released, or taken over after this process was suspended for a minute
 
 

@@ -16,7 +16,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from emopipe.errors import CorruptShardError
 from emopipe.typing import Array
 
 ENCODING_VERSION = "1"
@@ -109,20 +108,13 @@ def field_names(group: h5py.Group) -> list[str]:
 
 
 def clip_sha256(group: h5py.Group) -> str:
-    """`ClipDigest` of the datasets of one clip's group, read in pieces.
-
-    Raises:
-        CorruptShardError: a chunk cannot be read.
-    """
+    """`ClipDigest` of the datasets of one clip's group, read in pieces."""
     digest = ClipDigest()
-    try:
-        for name in field_names(group):
-            dataset = group[name]
-            step = max(dataset.chunks[0], (1 << 22) // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
-            for start in range(0, max(1, dataset.shape[0]), step):
-                digest.update(name, dataset[start : start + step])
-    except (OSError, RuntimeError) as error:
-        raise CorruptShardError(f"{group.file.filename}, clip {group.name}: cannot be read ({error}).") from error
+    for name in field_names(group):
+        dataset = group[name]
+        step = max(dataset.chunks[0], (1 << 22) // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
+        for start in range(0, max(1, dataset.shape[0]), step):
+            digest.update(name, dataset[start : start + step])
     return digest.hexdigest()
 
 
@@ -133,10 +125,15 @@ def shard_stem(header: ShardHeader, keys: tuple[str, ...]) -> str:
 
 
 def storage_options(name: str, array: Array) -> dict[str, Any]:
-    """Chunk shape and compression of a field."""
+    """Chunk shape, compression and checksum of a field.
+
+    Every chunk carries a checksum of its compressed bytes, so that a damaged one is an error wherever it is read, and
+    never reaches the decompressor, which trusts its input and takes the process down.
+    """
     row_bytes = max(1, array.dtype.itemsize * int(np.prod(array.shape[1:])))
     if name == "crop":
         # Bit planes, then Zstd: 0.85 of the raw size on real faces where LZ4 alone reaches 1.00; 0.12 ms per frame.
-        return {"chunks": (_CROP_CHUNK_ROWS, *array.shape[1:]), **hdf5plugin.Bitshuffle(cname="zstd", clevel=1)}
+        packing = hdf5plugin.Bitshuffle(cname="zstd", clevel=1)
+        return {"chunks": (_CROP_CHUNK_ROWS, *array.shape[1:]), "fletcher32": True, **packing}
     budget = _TAP_CHUNK_BYTES if name.startswith("taps/") else _CHUNK_BYTES
-    return {"chunks": (max(1, min(1024, budget // row_bytes)), *array.shape[1:])}
+    return {"chunks": (max(1, min(1024, budget // row_bytes)), *array.shape[1:]), "fletcher32": True}

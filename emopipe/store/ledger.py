@@ -50,6 +50,7 @@ class Ledger:
 
     def __init__(self, folder: Path):
         self._folder = folder
+        self._seen: dict[Path, int] = {}
         self._own = folder / f"{utc_now().replace(':', '')}-{socket.gethostname()}-{os.getpid()}.jsonl"
 
     def write(self, rows: Iterable[LedgerRow]) -> None:
@@ -70,15 +71,34 @@ class Ledger:
         except OSError as error:
             raise storage_error(self._own, error) from error
 
+    def news(self) -> list[LedgerRow]:
+        """Rows that other processes wrote since the last call; everything they ever wrote on the first."""
+        rows = []
+        for path in sorted(self._folder.glob("*.jsonl")):
+            seen = self._seen.get(path, 0)
+            if path == self._own or path.stat().st_size == seen:
+                continue
+            with path.open("rb") as file:
+                file.seek(seen)
+                complete = file.read().rpartition(b"\n")[0]
+            self._seen[path] = seen + len(complete) + bool(complete)
+            rows += [row for line in complete.splitlines() if (row := _row(line)) is not None]
+        return rows
+
     def read(self) -> dict[str, LedgerRow]:
         """Clip key -> its latest row, over all processes. A last line that was cut off by a kill is not a row."""
         latest: dict[str, LedgerRow] = {}
         for path in sorted(self._folder.glob("*.jsonl")):
             for line in path.read_text().splitlines():
-                try:
-                    row = LedgerRow(**json.loads(line))
-                except (ValueError, TypeError):
-                    continue
-                if row.key not in latest or row.time >= latest[row.key].time:
+                row = _row(line)
+                if row is not None and (row.key not in latest or row.time >= latest[row.key].time):
                     latest[row.key] = row
         return latest
+
+
+def _row(line: str | bytes) -> LedgerRow | None:
+    """One row, or None where a kill cut the line off."""
+    try:
+        return LedgerRow(**json.loads(line))
+    except (ValueError, TypeError):
+        return None

@@ -1,6 +1,8 @@
 """Reading a shard."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ class ShardReader:
     """Reads one committed shard. A context manager; keep few open at a time.
 
     Raises:
-        CorruptShardError: the file cannot be opened as HDF5.
+        CorruptShardError: the file cannot be opened as HDF5, or (all methods) what is asked for cannot be read.
         ShardVersionError: its format is newer than this program.
     """
 
@@ -29,7 +31,12 @@ class ShardReader:
             raise CorruptShardError(
                 f"{path}: not a readable HDF5 file ({error}).\nRun: emopipe cache repair", path=path
             ) from error
-        version = str(self._file.attrs.get("encoding-version", "none"))
+        try:
+            with self._guarded():
+                version = str(self._file.attrs.get("encoding-version", "none"))
+        except CorruptShardError:
+            self._file.close()
+            raise
         if version != ENCODING_VERSION:
             self._file.close()
             raise ShardVersionError(
@@ -51,27 +58,31 @@ class ShardReader:
     @property
     def config(self) -> dict[str, Any]:
         """The settings the shard was made with."""
-        return dict(json.loads(self._file.attrs["config"]))
+        with self._guarded():
+            return dict(json.loads(self._file.attrs["config"]))
 
     @property
     def header(self) -> ShardHeader:
         """Kind, name, settings and fingerprint, from the file itself."""
-        attributes = self._file.attrs
-        kind = str(attributes["encoding-type"]).removeprefix("emopipe-")
-        return ShardHeader(kind, str(attributes["what"]), self.config, str(attributes["fingerprint"]))
+        with self._guarded():
+            attributes = self._file.attrs
+            kind = str(attributes["encoding-type"]).removeprefix("emopipe-")
+            return ShardHeader(kind, str(attributes["what"]), self.config, str(attributes["fingerprint"]))
 
     @property
     def request(self) -> dict[str, Any]:
         """What was asked for when the shard was made."""
-        return dict(json.loads(self._file.attrs["request"]))
+        with self._guarded():
+            return dict(json.loads(self._file.attrs["request"]))
 
     def entries(self) -> list[ClipEntry]:
         """The clips as the shard itself describes them, sorted by id."""
         entries = []
-        for group in self._file.values():
-            about = json.loads(group.attrs["clip"])
-            about["notes"] = tuple(about["notes"])
-            entries.append(ClipEntry(**about, key=group.attrs["key"], sha256=group.attrs["sha256"]))
+        with self._guarded():
+            for group in self._file.values():
+                about = json.loads(group.attrs["clip"])
+                about["notes"] = tuple(about["notes"])
+                entries.append(ClipEntry(**about, key=group.attrs["key"], sha256=group.attrs["sha256"]))
         return sorted(entries, key=lambda entry: entry.clip_id)
 
     def clip_ids(self) -> list[str]:
@@ -80,11 +91,13 @@ class ShardReader:
 
     def fields(self, clip_id: str) -> list[str]:
         """Names of a clip's datasets, taps as ``taps/<name>``."""
-        return field_names(self._group(clip_id))
+        with self._guarded(clip_id):
+            return field_names(self._group(clip_id))
 
     def num_rows(self, clip_id: str) -> int:
         """Rows of a clip."""
-        return int(self._group(clip_id)["valid"].shape[0])
+        with self._guarded(clip_id):
+            return int(self._group(clip_id)["valid"].shape[0])
 
     def read(self, clip_id: str, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Rows `start` to `stop` of one field. Crops are handed out by `crops` only."""
@@ -92,7 +105,8 @@ class ShardReader:
             raise ShardError(
                 f"{self.path}: crops of rows without a face are zeros. Use crops(), which gives valid too."
             )
-        return np.asarray(self._group(clip_id)[name][start:stop])
+        with self._guarded(clip_id):
+            return np.asarray(self._group(clip_id)[name][start:stop])
 
     def crops(self, clip_id: str, start: int = 0, stop: int | None = None) -> tuple[Array, Array]:
         """Crops with the flags that say which of them are faces.
@@ -100,22 +114,33 @@ class ShardReader:
         Returns:
             (N, 96, 96, 3) uint8 RGB and (N,) bool; a crop whose flag is False is zeros and stands for no face.
         """
-        group = self._group(clip_id)
-        return np.asarray(group["crop"][start:stop]), np.asarray(group["valid"][start:stop])
+        with self._guarded(clip_id):
+            group = self._group(clip_id)
+            return np.asarray(group["crop"][start:stop]), np.asarray(group["valid"][start:stop])
 
     def rows(self, clip_id: str, start: int = 0, stop: int | None = None) -> dict[str, Array]:
         """All fields of the rows `start` to `stop`, `valid` among them."""
-        group = self._group(clip_id)
-        return {name: np.asarray(group[name][start:stop]) for name in field_names(group)}
+        with self._guarded(clip_id):
+            group = self._group(clip_id)
+            return {name: np.asarray(group[name][start:stop]) for name in field_names(group)}
 
     def sha256(self, clip_id: str) -> str:
         """Digest of a clip's arrays as they are on disk now."""
-        return clip_sha256(self._group(clip_id))
+        with self._guarded(clip_id):
+            return clip_sha256(self._group(clip_id))
 
     def _group(self, clip_id: str) -> h5py.Group:
+        return self._file[group_name(clip_id)]
+
+    @contextmanager
+    def _guarded(self, clip_id: str | None = None) -> Iterator[None]:
+        """Damaged bytes come out of h5py as one of many exceptions; all of them mean that the shard cannot be read."""
         try:
-            return self._file[group_name(clip_id)]
-        except KeyError as error:
+            yield
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            where = f"{self.path}, clip '{clip_id}'" if clip_id is not None else str(self.path)
             raise CorruptShardError(
-                f"{self.path}: clip '{clip_id}' is not in it.", path=self.path, clip_id=clip_id
+                f"{where}: expected what was written there. Received: {error}.\nRun: emopipe cache repair",
+                path=self.path,
+                clip_id=clip_id,
             ) from error

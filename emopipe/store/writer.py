@@ -1,5 +1,6 @@
 """Writing a shard: one writer, whole clips, verified, then named. The final name means complete."""
 
+import errno
 import itertools
 import json
 import os
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 
 from emopipe.errors import CorruptShardError
-from emopipe.files import storage_error, write_json
+from emopipe.files import sha256_of_file, storage_error, write_json
 from emopipe.provenance import library_versions, utc_now
 from emopipe.store.layout import (
     ENCODING_VERSION,
@@ -56,9 +57,13 @@ class ShardWriter:
         self._entries: dict[str, ClipEntry] = {}
         self._digests: dict[str, ClipDigest] = {}
         self._wide_taps: set[str] = set()
-        with self._guarded():
+        try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._partial, "w", libver="v110")
+            self._disk = _Disk(self._partial)
+        except OSError as error:
+            raise storage_error(folder, error) from error
+        with self._guarded():
+            self._file = h5py.File(self._disk, "w", libver="v110")
             self._file.attrs.update(
                 {
                     "encoding-type": f"emopipe-{header.kind}",
@@ -128,16 +133,20 @@ class ShardWriter:
         with self._guarded():
             self._flush()
             self._verify()
+            sha256 = sha256_of_file(self._partial)
             path = self._folder / f"{shard_stem(self.header, self.keys)}.h5"
             self._replace(path)
-        write_record(path, self.header, list(self._entries.values()), self._request)
+        write_record(path, self.header, list(self._entries.values()), self._request, sha256)
         return path
 
     def abort(self) -> None:
         """Remove the partial file."""
-        # After a failed write HDF5 may refuse to close; the file is deleted either way.
+        self._disk.error = self._disk.error or OSError(errno.ECANCELED, "given up")  # what is left need not be written
+        # A file with holes in it may not be fit to be closed; it is deleted either way.
         with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
+        with suppress(OSError, ValueError):
+            self._disk.close()
         self._partial.unlink(missing_ok=True)
 
     def _append_field(self, group: h5py.Group, digest: ClipDigest, name: str, array: Array) -> None:
@@ -181,10 +190,8 @@ class ShardWriter:
             self._entries[clip_id] = replace(self._entries[clip_id], sha256=sha256)
 
     def _flush(self) -> None:
-        self._file.flush()
         self._file.close()
-        with self._partial.open("rb") as file:
-            os.fsync(file.fileno())
+        self._disk.close()
 
     def _verify(self) -> None:
         with ShardReader(self._partial) as reader:
@@ -205,16 +212,80 @@ class ShardWriter:
         """Turn a failed write into a StorageError, with nothing left behind."""
         try:
             yield
-        except OSError as error:
-            self.abort()
-            raise storage_error(self._folder, error) from error
+            if self._disk.error is not None:
+                raise self._disk.error
         except CorruptShardError:
             self.abort()
             raise
+        except Exception as error:
+            # After a failed write HDF5 may stumble over what it does not find again.
+            cause = self._disk.error or error
+            if not isinstance(cause, OSError):
+                raise
+            self.abort()
+            raise storage_error(self._folder, cause) from error
 
 
-def write_record(path: Path, header: ShardHeader, entries: list[ClipEntry], request: Mapping[str, Any]) -> None:
-    """Write the commit record of a shard that has its final name."""
+class _Disk:
+    """The partial file as HDF5 sees it: one whose writes never fail.
+
+    HDF5 keeps what it could not write, tries again whenever something is closed, and takes the process down with it in
+    the end. So it is told that all is well, and `ShardWriter` looks at `error` after every call.
+    """
+
+    def __init__(self, path: Path):
+        self._file = path.open("w+b", buffering=0)
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def close(self) -> None:
+        """Have it all on disk, or raise why it is not."""
+        with self._file:
+            if self.error is not None:
+                raise self.error
+            os.fsync(self._file.fileno())
+
+
+def write_record(
+    path: Path, header: ShardHeader, entries: list[ClipEntry], request: Mapping[str, Any], sha256: str = ""
+) -> None:
+    """Write the commit record of a shard that has its final name.
+
+    Args:
+        path, header, entries, request: the shard and what it holds.
+        sha256: of the whole file; without it `Cache.verify` sees only changes in the arrays of the clips.
+    """
     stat = path.stat()
     write_json(
         path.with_suffix(".json"),
@@ -225,6 +296,7 @@ def write_record(path: Path, header: ShardHeader, entries: list[ClipEntry], requ
             "config": dict(header.config),
             "size": stat.st_size,
             "mtime_ns": stat.st_mtime_ns,
+            "sha256": sha256,
             "request": dict(request),
             "clips": [asdict(entry) for entry in entries],
         },
