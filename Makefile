@@ -7,7 +7,7 @@ DEMO_DIR ?= demo
 FACES ?=
 VIDEO ?=
 
-.PHONY: help install test lint format demo benchmark clean
+.PHONY: help install test lint types format demo benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,6 +36,9 @@ test: $(INSTALLED) lint ## Check the style and run every test, the slow ones too
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check the types; apart from test because a new numpy may bring new complaints
+	$(BIN)/mypy
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,7 @@
       FaceError -> LandmarkError                      carries clip_id, frame_index
       ShardError -> ShardVersionError, ShardMismatchError, CorruptShardError    carries path, clip_id
       StorageError                                    the disk is full or not writable; carries path
-      WeightsError, DeviceError                       also ValueError
+      WeightsError, DeviceError, RunError, MetricError  also ValueError
       MissingDependencyError                          also ImportError; names the extra
 
 A message says where, what was expected, what was received and how to fix it, in at most three lines.
@@ -36,8 +36,16 @@ class WeightsError(EmopipeError, ValueError):
     """Weights are missing, do not fit the network, or are not the bytes that were asked for."""
 
 
+class RunError(EmopipeError, ValueError):
+    """A run folder is missing, broken, or of another version."""
+
+
 class DeviceError(EmopipeError, ValueError):
     """A device was asked for and is not there."""
+
+
+class MetricError(EmopipeError, ValueError):
+    """Truth and prediction from which no score can be computed."""
 
 
 class MissingDependencyError(EmopipeError, ImportError):

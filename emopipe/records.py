@@ -15,6 +15,7 @@ from emopipe.errors import RecordError
 from emopipe.typing import Array, Bools, Floats, Image, Ints
 
 Side = Literal["", "left", "right"]
+Split = Literal["train", "dev", "test"]
 CROP_SIZE_PX = 96  # both CNN papers work on 96 x 96 faces
 NUM_LANDMARKS = 68  # the iBUG 68-point mark-up
 
@@ -38,7 +39,7 @@ class Clip:
     media: Path
     kind: Literal["video", "images"] = "video"
     side: Side = ""
-    split: Literal["train", "dev", "test"] | None = None
+    split: Split | None = None
     subject: str = ""
     annotations: Mapping[str, Path] = field(default_factory=dict)
     source_video: Path | None = None

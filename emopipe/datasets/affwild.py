@@ -9,7 +9,6 @@ subject of its own. There is no official validation part.
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,12 +26,12 @@ from emopipe.datasets.listing import (
 )
 from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.errors import ManifestError
-from emopipe.records import Clip, Labels
+from emopipe.records import Clip, Labels, Split
 
 TITLE = "Aff-Wild corpus"
 EXPECTED = "videos/train/<id>.avi and annotations/train/valence/<id>.txt"
 LINE_EXPECTED = "one number in [-1, 1]"
-SPLITS = ("train", "test")
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 class AffWild(Adapter):
@@ -58,10 +57,9 @@ class AffWild(Adapter):
         for split in SPLITS:
             for name in names[split] - {refusal.clip_id for refusal in refused}:
                 clip_id = f"{split}/{name}" if name in twice else name
-                chosen: Any = split
                 media = videos[split].get(name)
                 files = {"va": labels[split][name]} if name in labels[split] else {}
-                clip = Clip(clip_id, media or root / name, split=chosen, subject=clip_id, annotations=files)
+                clip = Clip(clip_id, media or root / name, split=split, subject=clip_id, annotations=files)
                 (missing if media is None else clips).append(clip)
         clips.sort(key=lambda clip: clip.clip_id)
         missing.sort(key=lambda clip: clip.clip_id)
@@ -81,7 +79,7 @@ class AffWild(Adapter):
                 stacklevel=2,
             )
         values = np.stack([column[:num_rows] for column in columns], axis=1)
-        return frame_labels(VA_TARGETS, values, (np.abs(values) <= 1).all(axis=1))
+        return frame_labels(VA_TARGETS, values, np.all(np.abs(values) <= 1, axis=1))
 
 
 def _videos(root: Path, split: str, refused: list[Refusal]) -> dict[str, Path]:

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from emopipe.datasets import annotations
 from emopipe.datasets.adapter import Adapter, Source
@@ -32,7 +31,7 @@ from emopipe.datasets.listing import (
 from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.errors import ManifestError
 from emopipe.files import ensure_inside
-from emopipe.records import Clip, Labels, Side
+from emopipe.records import Clip, Labels, Side, Split
 
 TITLE = "Aff-Wild2 corpus"
 EXPECTED = "annotations/VA_Set/Train_Set/*.txt (or a later release's names) and batch1/*.mp4 or cropped_aligned/<clip>/"
@@ -50,7 +49,7 @@ class Names:
     """What the corpus says about each clip name: annotation files and splits, task -> name -> value."""
 
     files: dict[str, dict[str, Path]] = field(default_factory=lambda: defaultdict(dict))
-    splits: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    splits: dict[str, dict[str, Split]] = field(default_factory=lambda: defaultdict(dict))
     notes: list[str] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
 
@@ -79,7 +78,8 @@ class AffWild2(Adapter):
         used = mentioned | {_video_of(name, videos) for name in mentioned}
         unmentioned = set(videos if source == "videos" else images) - used
         shut = {refusal.clip_id for refusal in refused}
-        clips, missing = [], []
+        clips: list[Clip] = []
+        missing: list[Clip] = []
         for name in sorted(mentioned | unmentioned):
             if name in shut or (source == "videos" and _video_of(name, shut) in shut):
                 continue
@@ -161,7 +161,7 @@ def _add_test_list(root: Path, task: str, path: Path, names: Names) -> None:
 
 def _clip(name: str, media: Path, source: Source, video: Path | None, names: Names, mentioned: Collection[str]) -> Clip:
     match = SIDE.fullmatch(name)
-    split: Any = next((splits[name] for splits in names.splits.values() if name in splits), None)
+    split = next((splits[name] for splits in names.splits.values() if name in splits), None)
     return Clip(
         clip_id=name,
         media=media,

@@ -2,17 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emopipe.datasets.listing import clip_name, entries, printable, video_stem, videos_in, why_not_inside
 from emopipe.datasets.manifest import Refusal
 from emopipe.errors import ManifestError
+from emopipe.records import Split
 
 TASKS = ("va", "expr", "au")
 SEARCH_DEPTH = 3  # <root>/annotations/Third ABAW Annotations/VA_Estimation_Challenge
-SPLIT_OF_FOLDER = {"train": "train", "valid": "dev", "test": "test"}
+SPLIT_OF_FOLDER: Mapping[str, Split] = {"train": "train", "valid": "dev", "test": "test"}
 TASK_OF_LIST = {"valence": "va", "va": "va", "expression": "expr", "expr": "expr", "action": "au", "au": "au"}
 # Valence_Arousal_..._test_set_release.txt has one name per line; ..._sample.txt and ..._example.txt have one per frame
 TEST_LIST = re.compile(r"(?:\w*_)??(valence|va|expression|expr|action|au)_.*test_set_release\.txt", re.IGNORECASE)
@@ -82,7 +83,7 @@ def _place_folder(root: Path, places: Places, folder: Path) -> list[Path]:
     return [folder]
 
 
-def split_folders(root: Path, task_folder: Path, refused: list[Refusal]) -> Iterator[tuple[str, Path]]:
+def split_folders(root: Path, task_folder: Path, refused: list[Refusal]) -> Iterator[tuple[Split, Path]]:
     """(split, folder) of the parts of one task; links that lead out of the root are added to `refused`."""
     for entry in entries(task_folder):
         split = SPLIT_OF_FOLDER.get(entry.name[:5].lower()) or SPLIT_OF_FOLDER.get(entry.name[:4].lower())

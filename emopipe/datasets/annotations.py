@@ -96,7 +96,7 @@ def read_valence_arousal(path: Path) -> Labels:
         raise line_error(path, 1, "the header 'valence,arousal'", ",".join(lines.header))
     expected = VA_EXPECTED if len(names) == 2 else f"{len(names)} numbers, as the header has"
     values = lines.numbers(len(names), expected)[:, [names.index(target) for target in VA_TARGETS]]
-    return frame_labels(VA_TARGETS, values, (np.abs(values) <= 1).all(axis=1))
+    return frame_labels(VA_TARGETS, values, np.all(np.abs(values) <= 1, axis=1))
 
 
 def read_expressions(path: Path) -> Labels:
@@ -132,7 +132,7 @@ def read_action_units(path: Path) -> Labels:
     is_bad = ~np.isin(values, (-1, 0, 1)).all(axis=1)
     if is_bad.any():
         raise lines.error(int(is_bad.argmax()), expected)
-    return frame_labels(targets, values, (values >= 0).all(axis=1))
+    return frame_labels(targets, values, np.all(values >= 0, axis=1))
 
 
 def read_column(path: Path, expected: str) -> Floats:

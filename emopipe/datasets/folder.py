@@ -15,7 +15,6 @@ Without `frame` and `time_s` a clip has one row, its label as a whole.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from emopipe.datasets import labels_table
 from emopipe.datasets.adapter import Adapter, Source
@@ -33,13 +32,13 @@ from emopipe.datasets.listing import (
 from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.errors import ManifestError
 from emopipe.files import ensure_inside
-from emopipe.records import Clip, Labels
+from emopipe.records import Clip, Labels, Split
 
 TITLE = "folder of videos"
 EXPECTED = "video files (.mp4, .avi, .mov, .mkv, .webm, ...) in it or in folders below"
 LABELS_FILE = "labels.csv"
 TASK = "labels"
-SPLITS = ("train", "dev", "test")
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 class Folder(Adapter):
@@ -108,9 +107,10 @@ def _with_labels(clip: Clip, table: Table | None) -> Clip:
     rows = _rows(table, clip) if table is not None else []
     if table is None or not rows:
         return Clip(clip.clip_id, clip.media, subject=clip.clip_id)
-    split: Any = table.one_value(rows, "split") or None
-    if split is not None and split not in SPLITS:
-        raise table.error(rows[0][0], "split", "train, dev or test", split)
+    stated = table.one_value(rows, "split")
+    split = next((known for known in SPLITS if known == stated), None)
+    if stated and split is None:
+        raise table.error(rows[0][0], "split", "train, dev or test", stated)
     subject = table.one_value(rows, "subject") or clip.clip_id
     annotations = {TASK: table.path} if table.targets else {}
     return Clip(clip.clip_id, clip.media, split=split, subject=subject, annotations=annotations)

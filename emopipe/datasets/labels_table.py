@@ -13,7 +13,7 @@ from emopipe.datasets.annotations import VA_TARGETS
 from emopipe.datasets.listing import LFS_STUB_START, clip_name, printable
 from emopipe.errors import ManifestError
 from emopipe.records import Labels
-from emopipe.typing import Floats
+from emopipe.typing import Bools, Floats
 
 NOT_TARGETS = ("clip", "split", "subject", "frame", "time_s")
 Row = tuple[int, list[str]]  # line of the file, counted from 1; cells
@@ -83,7 +83,7 @@ class Table:
                 there is neither a column `frame` nor `time_s`.
         """
         values = np.array([[self._number(row, name) for name in self.targets] for row in rows], np.float64)
-        valid = np.isfinite(values).all(axis=1)
+        valid: Bools = np.all(np.isfinite(values), axis=1)
         place = next((name for name in ("frame", "time_s") if name in self.columns), None)
         if place is None:
             if len(rows) > 1:

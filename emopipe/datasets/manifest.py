@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emopipe.errors import ManifestError
-from emopipe.records import Clip
+from emopipe.records import Clip, Split
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     missing: tuple[Clip, ...] = ()
     refused: tuple[Refusal, ...] = ()
-    task_splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    task_splits: Mapping[str, Mapping[str, Split]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = Counter(clip.clip_id for clip in self.clips)

@@ -4,6 +4,7 @@ The true state is a smooth random walk through the valence-arousal plane. The fa
 its own dialect (gains and a resting expression of the subject); annotators see it 0.4 s late and a little wrong.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,7 +114,7 @@ def _state(generator: np.random.Generator, num: int) -> Floats:
     """(num, 2) valence and arousal: slow moods (seconds) with quicker reactions on them; arousal leans upward."""
     slow = np.stack([smooth_noise(generator, num, 2.0) for _ in range(2)], axis=1)
     quick = np.stack([smooth_noise(generator, num, 0.6) for _ in range(2)], axis=1)
-    return np.tanh(np.array([0.0, 0.35]) + 0.95 * (np.sqrt(0.65) * slow + np.sqrt(0.35) * quick))
+    return np.asarray(np.tanh([0.0, 0.35] + 0.95 * (np.sqrt(0.65) * slow + np.sqrt(0.35) * quick)))
 
 
 def _speech(generator: np.random.Generator, arousal: Floats) -> Floats:
@@ -121,8 +122,10 @@ def _speech(generator: np.random.Generator, arousal: Floats) -> Floats:
     speaking = 1 / (1 + np.exp(-12 * (smooth_noise(generator, len(arousal), 0.7) + 0.35)))
     rate_hz = 3.6 + 1.5 * arousal + 0.4 * smooth_noise(generator, len(arousal), 0.5)
     phase = 2 * np.pi * np.cumsum(rate_hz) / LATENT_RATE_HZ
-    stress = np.clip(1 + 0.35 * smooth_noise(generator, len(arousal), 0.2), 0.2, None)
-    return speaking * stress * np.clip(0.5 - 0.5 * np.cos(phase), 0, 1) ** 1.3
+    stress: Floats = np.clip(1 + 0.35 * smooth_noise(generator, len(arousal), 0.2), 0.2, None)
+    syllables: Floats = np.clip(0.5 - 0.5 * np.cos(phase), 0, 1) ** 1.3
+    loudness: Floats = speaking * stress * syllables
+    return loudness
 
 
 def _above(value: Floats) -> Floats:
@@ -177,7 +180,7 @@ def _pulses(generator: np.random.Generator, num: int, every_s: float, width_s: f
     steps = np.arange(num) / LATENT_RATE_HZ
     count = generator.poisson(steps[-1] / every_s)
     moments = generator.uniform(0, steps[-1], count)
-    return np.exp(-(((steps[:, None] - moments[None]) / width_s) ** 4)).sum(axis=1)
+    return np.asarray(np.exp(-(((steps[:, None] - moments[None]) / width_s) ** 4)).sum(axis=1))
 
 
 def _motion(generator: np.random.Generator, arousal: Floats) -> dict[str, Floats]:
@@ -220,7 +223,9 @@ def _absences(generator: np.random.Generator, latent_s: Floats, seconds: float) 
     return np.minimum(leave, 1), np.minimum(cover, 1)
 
 
-def _annotate(generator: np.random.Generator, seen: Floats, num_latent: int, at_frames: Array) -> Floats:
+def _annotate(
+    generator: np.random.Generator, seen: Floats, num_latent: int, at_frames: Callable[[Floats], Floats]
+) -> Floats:
     noise = np.stack([at_frames(smooth_noise(generator, num_latent, 0.5)) for _ in range(2)], axis=1)
     labels = np.round(np.clip(seen + LABEL_NOISE * noise, -1, 1), 3) + 0.0
     if generator.random() < 0.4 and len(labels) > 20:  # annotators skip stretches of some videos

@@ -38,7 +38,8 @@ def bump(centre: Floats, radius_x: float, radius_y: float) -> Floats:
     x, y = grid()
     across = (x - centre[0]) / (radius_x * EYE_DISTANCE_PX)
     down = (y - centre[1]) / (radius_y * EYE_DISTANCE_PX)
-    return np.exp(-0.5 * (across * across + down * down)).astype(np.float32)
+    hill: Floats = np.exp(-0.5 * (across * across + down * down))
+    return hill.astype(np.float32)
 
 
 def push(moves: Sequence[tuple[Floats, float, float, float, float]]) -> Field:
@@ -74,7 +75,8 @@ def follow(points: Floats, field: Field) -> Floats:
 def move(picture: Floats, field: Field) -> Floats:
     """A canvas picture, (352, 400) or (352, 400, 3) float32, moved by a field; edges are continued outward."""
     x, y = grid()
-    return cv2.remap(picture, x - field[0], y - field[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(picture, x - field[0], y - field[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, picture.dtype)
 
 
 def along_mouth(values: Floats, at: Floats, x: Floats) -> Floats:

@@ -76,7 +76,7 @@ def sound_of(settings: PhantomSettings, video: VideoPlan, actors: Sequence[Actor
         )
         for clip, actor in zip(video.clips, actors, strict=True)
     ]
-    return np.sum(voices, axis=0) / np.float32(len(voices))
+    return np.asarray(np.sum(voices, axis=0) / np.float32(len(voices)))
 
 
 def official_crop(frame: Image, points: Floats) -> Image:
@@ -87,8 +87,8 @@ def official_crop(frame: Image, points: Floats) -> Image:
     factor = np.vdot(spread, target - target.mean()) / np.vdot(spread, spread)
     shift = target.mean() - factor * source.mean()
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
-    crop: Image = cv2.warpAffine(frame, matrix, (CROP_SIZE_PX, CROP_SIZE_PX), flags=cv2.INTER_LINEAR)
-    return crop
+    crop = cv2.warpAffine(frame, matrix, (CROP_SIZE_PX, CROP_SIZE_PX), flags=cv2.INTER_LINEAR)
+    return np.asarray(crop, np.uint8)
 
 
 def truth_table(settings: PhantomSettings, actor: Actor) -> tuple[str, Bools]:

@@ -79,7 +79,8 @@ class Face:
         for eye in self._eyes:
             eye.set_lids(map_x, map_y, activation["lid_open"], activation["blink"], activation["gaze"])
         shown = self._rest.copy()
-        face = cv2.remap(self._rest, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(self._rest, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        face = np.asarray(moved, self._rest.dtype)
         self._mouth.paint(face[..., :3], opening)
         shown[self._window] = face
         return shown
@@ -210,7 +211,7 @@ class _Mouth:
         teeth = np.clip(top + teeth_px * (1 - 0.5 * u * u) - y + 0.5, 0, 1) * canvas.smooth_step((0.82 - np.abs(u)) * 5)
         teeth = teeth * canvas.smooth_step((y - top + 1.2) / 2)  # the lip's shadow
         tongue = canvas.smooth_step((depth - 0.6) / 0.35) * canvas.smooth_step((0.75 - np.abs(u)) * 4)
-        tongue = tongue * float(canvas.smooth_step(np.float64(gap / EYE_DISTANCE_PX - 0.08) * 8))
+        tongue = tongue * float(canvas.smooth_step(np.array(gap / EYE_DISTANCE_PX - 0.08) * 8))
         colour = self._cavity * (0.5 + 0.5 * edge[..., None])
         colour = colour + 0.75 * tongue[..., None] * (self._tongue - colour)
         colour = colour + 0.9 * teeth[..., None] * (self._teeth * (0.6 + 0.4 * edge[..., None]) - colour)

@@ -6,16 +6,14 @@ A layout is a class with `plan` and `write_annotations` and one line in `LAYOUTS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from emopipe.datasets.phantom_affect import INVALID_LABEL, Performance, action_units, expression_classes
 from emopipe.errors import ConfigError, UnknownNameError
 from emopipe.files import write_whole
-from emopipe.records import Side
-
-Split = Literal["train", "dev", "test"]
+from emopipe.records import Side, Split
 
 # Of five subjects three train, one is dev, one is test; in this order, so that two subjects already fill train and dev
 # and a subject's split does not depend on how many follow.

@@ -70,10 +70,10 @@ def _to_canvas(portrait: Image, points: Floats) -> tuple[Floats, Floats]:
     shift = np.array(canvas.EYES_CENTRE_PX) - turn @ ((left + right) / 2)
     matrix = np.column_stack([turn, shift])
     if abs(factor) < 0.5:  # a large photograph would alias
-        portrait = cv2.GaussianBlur(portrait, (0, 0), 0.4 / abs(factor))
+        portrait = np.asarray(cv2.GaussianBlur(portrait, (0, 0), 0.4 / abs(factor)), np.uint8)
     size = (canvas.CANVAS_WIDTH_PX, canvas.CANVAS_HEIGHT_PX)
-    flags = {"flags": cv2.INTER_CUBIC, "borderMode": cv2.BORDER_REPLICATE}
-    colour = np.clip(cv2.warpAffine(portrait, matrix, size, **flags).astype(np.float32), 0, 255)
+    warped = cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    colour = np.clip(warped.astype(np.float32), 0, 255)
     _soften_continuation(colour, float((turn @ [0, portrait.shape[0] - 1] + shift)[1]))
     return colour, points @ turn.T + shift
 
@@ -106,7 +106,8 @@ def _cut_out(colour: Floats, points: Floats) -> Floats:
     state[(np.abs(x - chin_x) < 0.45 * eye) & (y > chin_y)] = cv2.GC_FGD
     cv2.setRNGSeed(0)  # GrabCut starts from OpenCV's own k-means, whose state earlier calls would have moved
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(colour.astype(np.uint8)[..., ::-1].copy(), state, None, *models, 6, cv2.GC_INIT_WITH_MASK)
+    no_rectangle = (0, 0, 0, 0)  # the mask says where to look
+    cv2.grabCut(colour.astype(np.uint8)[..., ::-1].copy(), state, no_rectangle, *models, 6, cv2.GC_INIT_WITH_MASK)
     person = ((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)).astype(np.uint8)
     person = cv2.morphologyEx(person, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
     person = cv2.morphologyEx(person, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
@@ -116,7 +117,7 @@ def _cut_out(colour: Floats, points: Floats) -> Floats:
     _, parts = cv2.connectedComponents(person)
     person = (parts == parts[int(face_middle[1]), int(face_middle[0])]).astype(np.float32)
     # Drawn in by a pixel and a half, so that the photograph's own background does not shine round the hair.
-    matte = np.clip(2.0 * cv2.GaussianBlur(person, (0, 0), 2.2) - 1.0, 0, 1)
+    matte: Floats = np.clip(2.0 * cv2.GaussianBlur(person, (0, 0), 2.2) - 1.0, 0, 1)
     return (matte * canvas.smooth_step(np.minimum(x, canvas.CANVAS_WIDTH_PX - 1 - x) / 14)).astype(np.float32)
 
 
@@ -128,7 +129,7 @@ def _bleed(colour: Floats, matte: Floats) -> Floats:
     keep = np.maximum(
         cv2.GaussianBlur(inside, (0, 0), 1)[..., None] * inside[..., None], 1 - np.minimum(weight * 50, 1)
     )
-    return colour * keep + outward * (1 - keep)
+    return np.asarray(colour * keep + outward * (1 - keep))
 
 
 def _close_mouth(points: Floats) -> Field:

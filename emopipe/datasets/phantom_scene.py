@@ -114,7 +114,8 @@ class Scene:
         map_x = x + weight * (change[0, 0] * x + change[0, 1] * y + start[0])
         map_y = y + weight * (change[1, 0] * x + change[1, 1] * y + start[1])
         np.minimum(map_y, canvas.CANVAS_HEIGHT_PX - 1.5, out=map_y)  # clothes go on below the picture
-        return cv2.remap(person, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        moved = cv2.remap(person, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        return np.asarray(moved, person.dtype)
 
 
 def pose_of(actor: Actor, index: int, width: int, height: int) -> _Pose:
@@ -182,7 +183,7 @@ def _background(width: int, height: int, generator: np.random.Generator) -> Floa
     coarse = (generator.normal(0, 11, (6, 8, 1)) + generator.normal(0, 4, (6, 8, 3))).astype(np.float32)
     picture = picture + cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     blurred = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), height / float(generator.uniform(40, 90)))
-    return np.clip(blurred, 8, 247)
+    return np.asarray(np.clip(blurred, 8, 247))
 
 
 def _muted(generator: np.random.Generator) -> Floats:

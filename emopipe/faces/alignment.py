@@ -127,13 +127,13 @@ def generalised_procrustes(shapes: Floats, *, num_rounds: int = 100, tolerance: 
     if not (sizes > 0).all():
         raise LandmarkError("generalised_procrustes: all points of a shape coincide. Expected distinct landmarks.")
     unit = centred / sizes
-    mean = unit[0]
+    mean: Floats = unit[0]
     for _ in range(num_rounds):
         turned = []
         for shape in unit:
             linear = fit_similarity(shape, mean)[:, :2]
             turned.append(shape @ linear.T / np.sqrt(np.linalg.det(linear)))
-        renewed = np.mean(turned, axis=0)
+        renewed: Floats = np.mean(turned, axis=0)
         renewed /= np.sqrt((renewed**2).sum())
         linear = fit_similarity(renewed, unit[0])[:, :2]
         renewed = renewed @ linear.T / np.sqrt(np.linalg.det(linear))
@@ -175,8 +175,9 @@ def align(
 
 
 def _align_points(image: Image, landmarks: Floats | None) -> AlignedFace:
-    if landmarks is None or np.shape(landmarks) != (68, 2):
-        raise LandmarkError(f"align: expected landmarks (68, 2). Received: {np.shape(landmarks)}.")
+    received = () if landmarks is None else np.shape(landmarks)
+    if landmarks is None or received != (68, 2):
+        raise LandmarkError(f"align: expected landmarks (68, 2). Received: {received}.")
     points = five_points(np.asarray(landmarks, np.float64))
     transform = fit_similarity(points, TEMPLATE)
     smaller, larger = np.linalg.eigvalsh(np.cov(points.T))
@@ -218,7 +219,7 @@ def _align_box(image: Image, box: Floats) -> AlignedFace:
     start = np.array([round(float(box[0] + box[2] - side) / 2), round(float(box[1] + box[3] - side) / 2)])
     region = _cut(image, start, start + side)
     interpolation = cv2.INTER_AREA if side > CROP_SIZE_PX else cv2.INTER_LINEAR
-    crop = np.asarray(cv2.resize(region, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=interpolation))
+    crop = np.asarray(cv2.resize(region, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=interpolation), np.uint8)
     transform = _scaling(CROP_SIZE_PX / side, CROP_SIZE_PX / side)
     transform[:, 2] -= transform[:, :2] @ start
     return AlignedFace(transform, float("nan"), crop)
@@ -230,7 +231,7 @@ def _align_given(image: Image, resize: str) -> AlignedFace:
     if resize not in RESIZE_FILTERS:
         raise ConfigError(f"align: expected a filter of {', '.join(RESIZE_FILTERS)}. Received: {resize!r}.")
     interpolation = getattr(cv2, RESIZE_FILTERS[resize])
-    crop = np.asarray(cv2.resize(image, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=interpolation))
+    crop = np.asarray(cv2.resize(image, (CROP_SIZE_PX, CROP_SIZE_PX), interpolation=interpolation), np.uint8)
     return AlignedFace(_scaling(CROP_SIZE_PX / image.shape[1], CROP_SIZE_PX / image.shape[0]), float("nan"), crop)
 
 

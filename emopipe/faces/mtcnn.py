@@ -12,7 +12,7 @@ import numpy as np
 from emopipe.errors import DeviceError, MissingDependencyError, WeightsError
 from emopipe.faces.detection import DEFAULT_NUM_THREADS, check_frames, detector_digest, make_detections
 from emopipe.records import Detections
-from emopipe.typing import Image
+from emopipe.typing import Floats, Image
 
 MIN_FACE_PX = 20  # the package's default; with a larger one version 1.0.0 finds nothing
 MIN_PICTURE_PX = 24  # below it the package's image pyramid has no level
@@ -49,7 +49,7 @@ class MtcnnDetector:
     def detect(self, frames: Image) -> list[Detections]:
         check_frames(frames)
         height, width = frames.shape[1:3]
-        rows = np.empty((0, 16))
+        rows: Floats = np.empty((0, 16))
         if len(frames) and min(height, width) >= MIN_PICTURE_PX:
             rows = self._cascade(frames)
         found = []
@@ -59,7 +59,7 @@ class MtcnnDetector:
             found.append(make_detections(mine[:, 1:5], mine[:, 5], points, height, width))
         return found
 
-    def _cascade(self, frames: Image) -> np.ndarray:
+    def _cascade(self, frames: Image) -> Floats:
         # The stages one by one: the package's own loop takes any invalid argument for a picture without faces.
         normalised = (frames.astype(np.float32) - 127.5) / 128
         shapes = np.array([frame.shape for frame in frames])

@@ -6,6 +6,7 @@ Source: Deng et al., "RetinaFace: Single-shot multi-level face localisation in t
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from emopipe.faces.detection import (
 )
 from emopipe.records import Detections
 from emopipe.typing import Array, Floats, Image
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 MEAN_BGR = np.array([104, 117, 127], np.float32)  # what the packaged network is fed with; its authors have 123 last
 ANCHORS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))  # (stride, sizes) in pixels: paper, section 3.3
@@ -56,7 +60,7 @@ class RetinaFaceDetector:
         return [_decode(boxes[b], scores[b, :, 1], points[b], anchors, height, width) for b in range(len(frames))]
 
 
-def _session(weights: bytes, device: str, num_threads: int):  # type: ignore[no-untyped-def]
+def _session(weights: bytes, device: str, num_threads: int) -> "onnxruntime.InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -113,10 +117,10 @@ def _decode(boxes: Floats, scores: Floats, points: Floats, anchors: Floats, heig
     sizes = anchors[:, 2:] * np.exp(boxes[:, 2:] * VARIANCE_SIZE)
     corners = centres - sizes / 2
     order = np.argsort(-scores, kind="stable")
-    kept = cv2.dnn.NMSBoxes(
+    chosen = cv2.dnn.NMSBoxes(
         np.concatenate([corners, sizes], axis=1)[order].tolist(), scores[order].tolist(), SCORE_FLOOR, NMS_IOU
     )
-    kept = order[np.asarray(kept, np.int64).reshape(-1)]
+    kept = order[np.asarray(chosen, np.int64).reshape(-1)]
     located = anchors[kept, None, :2] + anchors[kept, None, 2:] * points[kept].reshape(-1, 5, 2) * VARIANCE_CENTRE
     found = np.concatenate([corners[kept], corners[kept] + sizes[kept]], axis=1)
     return make_detections(found, scores[kept], located, height, width)

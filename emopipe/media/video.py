@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import av.container
@@ -24,11 +24,13 @@ from emopipe.files import partial_path, storage_error
 from emopipe.records import Frame, VideoInfo
 from emopipe.typing import Floats, Image
 
+VideoCodec = Literal["libx264", "libx265"]
 # Suffix -> name of the container; written out because a partial file has another suffix.
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".avi": "avi"}
 NUM_ENCODER_THREADS = 2  # fixed: x264's bytes depend on the number of threads
 
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+_GENERATE_TIMES = cast(int, av.container.Flags.gen_pts.value)  # PyAV's stub takes the member for its value
 _HEAD_BYTES = 64  # enough to tell text from a container
 
 
@@ -49,10 +51,11 @@ def probe(path: Path) -> VideoInfo:
         width, height = first.width, first.height
         if _quarter_turns(first) % 2:
             width, height = height, width
+        duration_s: float | None = None
         if stream.duration and stream.time_base:
             duration_s = float(stream.duration * Fraction(stream.time_base))
-        else:
-            duration_s = container.duration / av.time_base if container.duration else None
+        elif container.duration:
+            duration_s = container.duration / av.time_base
         return VideoInfo(
             path=path,
             width=width,
@@ -109,8 +112,8 @@ def read_frames(path: Path, num_threads: int = 1) -> Iterator[Frame]:
                 rgb = reformatter.reformat(decoded, width, height, "rgb24", threads=1).to_ndarray()
             except av.error.FFmpegError as error:
                 raise _broken_off(path, frame_index, error) from error
-            image = cv2.rotate(rgb, _ROTATIONS[turns]) if turns else np.ascontiguousarray(rgb)
-            yield Frame(frame_index, clock.time_s(decoded, frame_index), image)
+            upright = cv2.rotate(rgb, _ROTATIONS[turns]) if turns else rgb
+            yield Frame(frame_index, clock.time_s(decoded, frame_index), np.ascontiguousarray(upright, np.uint8))
 
 
 def write_video(
@@ -119,7 +122,7 @@ def write_video(
     frame_rate: Fraction,
     audio: Floats | None = None,
     sample_rate: int = 48000,
-    codec: Literal["libx264", "libx265"] = "libx264",
+    codec: VideoCodec = "libx264",
     crf: int = 18,
 ) -> None:
     """Write a video of constant rate, 8-bit 4:2:0 with BT.601 declared, and AAC sound if there is any.
@@ -174,7 +177,7 @@ def _encode(
     frame_rate: Fraction,
     audio: Floats | None,
     sample_rate: int,
-    codec: str,
+    codec: VideoCodec,
     crf: int,
 ) -> None:
     first = next(frames, None)
@@ -244,7 +247,7 @@ def _open(path: Path) -> av.container.InputContainer:
     except (av.error.FFmpegError, OSError) as error:
         raise DecodeError(f"{path}: cannot be opened as a video. {_what_is_there(path, error)}", path=path) from error
     # PyAV asks FFmpeg to invent missing presentation times; for H.264 in AVI it invents them in the wrong order.
-    container.flags &= ~av.container.Flags.gen_pts.value
+    container.flags &= ~_GENERATE_TIMES
     return container
 
 

@@ -97,6 +97,28 @@ class BackbonePlan:
         about = fingerprint([[tap.layer, tap.pooling] for tap in self.taps], self.input.size_px, EXPORT_VERSION)
         return self.weights_folder / f"{self.weights_digest}-{about[:10]}.onnx"
 
+    @property
+    def tap_sizes(self) -> dict[str, int | None]:
+        """Name of the tap -> numbers per crop, told without building the network; keras is not imported.
+
+        None where only the network itself knows: in a `.keras` file, at a layer without a friendly name, and for "flat"
+        at another input size than the backbone's own.
+
+        Raises:
+            ConfigError: the pooling does not suit the layer; building the network would say the same.
+
+        Example:
+            >>> resolve_backbone("vgg16", "none", ["pool2:flat", "pool2:gap", "block2_pool:grid4"]).tap_sizes
+            {'pool2:flat': 73728, 'pool2:gap': 128, 'block2_pool:grid4': 2048}
+        """
+        if self.name == FILE:
+            return {tap.name: None for tap in self.taps}
+        architecture: Architecture = BACKBONES.load(self.name)
+        shapes: dict[str, tuple[int | None, ...]] = {place.layer: place.shape for place in architecture.places.values()}
+        if self.input.size_px != architecture.input.size_px:
+            shapes = {layer: (None, None, *shape[2:]) for layer, shape in shapes.items() if len(shape) == 3}
+        return {tap.name: pooled_size(tap, shapes[tap.layer]) if tap.layer in shapes else None for tap in self.taps}
+
 
 class Network:
     """A built backbone: crops in, one vector per crop and tap out, all taps in one forward pass.

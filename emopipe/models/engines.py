@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -122,7 +121,7 @@ class OnnxEngine:
         return outputs
 
 
-def load_keras() -> ModuleType:
+def load_keras() -> None:
     """Import keras with the settings that this package relies on."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up banner is not for the user
     # TensorFlow otherwise takes the whole accelerator, and the detector needs its share.
@@ -130,7 +129,6 @@ def load_keras() -> ModuleType:
     import keras
 
     keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
-    return keras
 
 
 def require_gpu() -> None:

@@ -12,6 +12,8 @@ from emopipe.datasets.listing import is_lfs_stub, printable
 from emopipe.datasets.manifest import Manifest
 from emopipe.datasets.splits import shared_subjects
 from emopipe.errors import EmopipeError, ManifestError
+from emopipe.media.images import last_image_number
+from emopipe.media.video import probe as probe_video
 from emopipe.records import Clip, VideoInfo
 from emopipe.timeline import COUNT_TOLERANCE
 
@@ -100,12 +102,12 @@ class CheckReport:
         return "\n".join(printable(line) for line in lines)
 
 
-def check(adapter: Adapter, manifest: Manifest, probe: Callable[[Path], VideoInfo] | None = None) -> CheckReport:
+def check(adapter: Adapter, manifest: Manifest, probe: Callable[[Path], VideoInfo] = probe_video) -> CheckReport:
     """Read every label and look at every medium of a corpus; nothing is decoded beyond a video's first frame.
 
     Args:
         manifest: what `adapter.scan` found.
-        probe: what reads a container's header; None for `emopipe.media.video.probe`.
+        probe: what reads a container's header.
     """
     frames, bad_media, stubs = _count_frames(manifest, probe)
     bad_labels: dict[Path, ManifestError] = {}
@@ -136,13 +138,9 @@ def _one_line(message: object) -> str:
 
 
 def _count_frames(
-    manifest: Manifest, probe: Callable[[Path], VideoInfo] | None
+    manifest: Manifest, probe: Callable[[Path], VideoInfo]
 ) -> tuple[dict[Path, int | None], list[str], list[str]]:
     """Medium -> declared frames (None when not declared), one line per bad medium, and the LFS pointers."""
-    if probe is None:
-        from emopipe.media.video import probe
-    from emopipe.media.images import last_image_number
-
     frames: dict[Path, int | None] = {}
     bad, stubs = [], []
     for clip in manifest.clips:
@@ -170,7 +168,7 @@ def _check_task(
 ) -> TaskCheck:
     view = manifest.for_task(task)
     placed = (*view.clips, *view.missing)
-    splits = Counter(clip.split or "none" for clip in placed)
+    splits: Counter[str] = Counter(clip.split or "none" for clip in placed)
     differences: Counter[str] = Counter()
     far: list[tuple[str, int, int]] = []
     num_rows = num_valid = 0

@@ -63,8 +63,10 @@ def estimate(spec: ExtractSpec) -> Outlook:
         except EmopipeError:
             continue  # it would become a ledger row
     row_bytes = 0 if spec.only == "features" else _FACE_ROW_BYTES
-    if plan.backbone is not None:
-        row_bytes += 2 * sum(plan.backbone.tap_sizes.values())
+    sizes = plan.backbone.tap_sizes if plan.backbone is not None else {}
+    row_bytes += sum(2 * size for size in sizes.values() if size is not None)
+    unknown = [tap for tap, size in sizes.items() if size is None]
+    notes = [f"The size of tap '{tap}' is known only once the network is built; it is left out." for tap in unknown]
     return Outlook(
         reused=len(survey.reused),
         pending=len(survey.pending),
@@ -72,5 +74,5 @@ def estimate(spec: ExtractSpec) -> Outlook:
         pending_frames=frames,
         gigabytes=round(frames * row_bytes / 1e9, 3),
         hours=round(frames / _FRAMES_PER_S / 3600, 3),
-        notes=plan.notes,
+        notes=(*plan.notes, *notes),
     )

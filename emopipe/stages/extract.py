@@ -30,12 +30,13 @@ def extract(spec: ExtractSpec, progress: Progress | None = None) -> ExtractRepor
 def tidy(cache: Cache) -> list[str]:
     """Set a cache right after a kill or a disk fault; returns sentences about what was found.
 
-    Partial files of dead processes are deleted, shards that a kill kept from their record get it, and shards whose size
-    or time changed are hashed again: a sound one is trusted again, the lost clips of a damaged one are dropped and thus
-    made again by the next extraction.
+    Partial files and claims of dead processes are deleted, shards that a kill kept from their record get it, and shards
+    whose size or time changed are hashed again: a sound one is trusted again, the lost clips of a damaged one are
+    dropped and thus made again by the next extraction.
     """
     notes = []
     cache.remove_partials()
+    cache.claims().remove_stale()
     cache.adopt()
     for record, damage in cache.verify(cache.changed()):
         if damage is None:

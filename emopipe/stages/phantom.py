@@ -126,7 +126,7 @@ def render_video(work: _Work) -> tuple[str, str]:
 
     def watched() -> Iterator[Image]:
         for index, frame in enumerate(scene.film(actors)):
-            digest.update(frame)
+            digest.update(frame.tobytes())
             if layout.has_crops:
                 _write_crops(work, actors, visible, index, frame)
             yield frame
@@ -162,7 +162,8 @@ def load_portraits(faces: Path | None, settings: PhantomSettings) -> list[Portra
     if faces is None:
         from skimage.data import astronaut
 
-        return [finder.portrait(astronaut(), DEFAULT_PORTRAIT)] * settings.num_subjects
+        photograph: Image = astronaut()  # type: ignore[no-untyped-call]  # scikit-image has no annotations here
+        return [finder.portrait(photograph, DEFAULT_PORTRAIT)] * settings.num_subjects
     paths = sorted(path for path in faces.rglob("*") if path.suffix.lower() in PORTRAIT_SUFFIXES)
     people: dict[str, Path] = {}
     for path in paths:

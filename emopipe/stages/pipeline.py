@@ -126,7 +126,7 @@ class StepClock:
                 yield result
         finally:
             _close(results)
-            upstream.close()
+            _close(upstream)
 
     def source(self, name: str, items: Iterable[Result]) -> Iterator[Result]:
         """Iterate over `items`, counting all of the time inside them."""

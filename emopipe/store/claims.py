@@ -58,6 +58,12 @@ class Claims:
             taken.append(key)
         return True
 
+    def remove_stale(self) -> None:
+        """Remove the claims that dead processes left, those of clips that nobody asks for again among them."""
+        for path in sorted(self._folder.glob("*.claim")):
+            if _is_stale(path):
+                self._remove_stale(path.stem)
+
     def release(self, keys: Iterable[str]) -> None:
         """Give claims back; keys that are not held are ignored."""
         for key in keys:
@@ -95,7 +101,12 @@ class Claims:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self._folder / ".lock").open("w") as file:
+        path = self._folder / ".lock"
+        try:
+            file = path.open("w")
+        except OSError as error:
+            raise storage_error(path, error) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -124,7 +135,7 @@ def _is_stale(path: Path) -> bool:
         return False  # its owner is between creating and writing it, or died there: the age decides
     if owner["host"] != socket.gethostname():
         return False
-    return _process_start(owner["pid"]) != owner["start"]
+    return bool(_process_start(owner["pid"]) != owner["start"])
 
 
 def _process_start(pid: int) -> str | None:

@@ -72,6 +72,53 @@ def test_gives_the_declared_vectors(name):
 
 
 @every_backbone
+def test_a_plan_states_the_lengths_that_the_network_gives(name):
+    stated, features = plan_of(name).tap_sizes, network_of(name)(some_crops())
+    assert list(stated) == list(features)
+    for tap, values in features.items():
+        # A layer without a friendly name is known to the network alone.
+        has_place = parse_tap(tap).layer in BACKBONES.load(name).places
+        assert stated[tap] == (values.shape[1] if has_place else None), tap
+
+
+def test_khorrami_states_the_length_of_every_pooling_of_every_place():
+    maps = ("conv1", "pool1", "conv2", "pool2", "conv3", "pool3")
+    taps = [f"{place}:{pooling}" for place in maps for pooling in ("flat", "gap", "grid2")]
+    plan = plan_of("khorrami", [*taps, "dense", "dense:flat", "output"])
+    features = build_network(plan, batch_size=1)(some_crops()[:1])
+    assert plan.tap_sizes == {tap: values.shape[1] for tap, values in features.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "tap", "size"),
+    [
+        ("vgg16", "pool2:flat", 73_728),
+        ("vgg16", "pool2:gap", 128),
+        ("vgg16", "block2_pool:gap", 128),
+        ("vgg16", "pool5:flat", 4608),
+        ("vgg16", "pool5:gap", 512),
+        ("resnet50", "avg_pool", 2048),
+        ("resnet50", "conv5_block3_out:flat", 18_432),
+        ("resnet50", "conv4_block6_out:gap", None),
+        ("densenet121", "avg_pool", 1024),
+        ("mobilenetv2", "avg_pool", 1280),
+    ],
+)
+def test_lengths_are_stated_without_a_network(name, tap, size):
+    assert plan_of(name, [tap]).tap_sizes == {tap: size}
+
+
+def test_at_another_size_only_lengths_that_do_not_depend_on_it_are_stated():
+    plan = plan_of("vgg16", ["pool5:gap", "pool4:grid2", "pool5:flat"], input_size_px=64)
+    assert plan.tap_sizes == {"pool5:gap": 512, "pool4:grid2": 2048, "pool5:flat": None}
+
+
+def test_a_length_that_cannot_be_is_an_error():
+    with pytest.raises(ConfigError, match="block2_pool:gap"):
+        _ = plan_of("vgg16", ["block2_pool"]).tap_sizes
+
+
+@every_backbone
 def test_is_the_network_that_it_declares(name):
     architecture = BACKBONES.load(name)
     model = build_model(plan_of(name))
@@ -190,7 +237,7 @@ def test_an_unknown_layer_is_refused_when_building():
 def test_planning_imports_no_engine():
     code = (
         "import sys; from emopipe.models.backbones import BACKBONES, resolve_backbone\n"
-        "for name in BACKBONES: resolve_backbone(name, 'none', device='cpu')\n"
+        "for name in BACKBONES: assert all(resolve_backbone(name, 'none', device='cpu').tap_sizes.values())\n"
         "assert not {'keras', 'tensorflow', 'onnxruntime', 'tf2onnx'} & set(sys.modules), 'an engine was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -63,6 +63,18 @@ def test_boxes_and_points_come_back_in_pixels_of_the_full_frame():
     np.testing.assert_allclose(found.points[0], np.tile([400, 200], (5, 1)), atol=4)
 
 
+def test_width_and_height_come_back_by_their_own_factors():
+    class Fixed(BrightSpotDetector):
+        def _detect_one(self, frame: Image) -> Detections:
+            points = np.tile([20.0, 1.0], (1, 5, 1))
+            return make_detections(np.array([[10, 0, 30, 2]]), np.ones(1), points, *frame.shape[:2])
+
+    # 640 x 25 becomes 64 x 2: 10 times narrower and, for pixels are whole, 12.5 times lower.
+    (found,) = detect_images([spot(640, 25, (0, 0, 1, 1))], Fixed(), FacesConfig(working_size_px=64))
+    np.testing.assert_array_equal(found.boxes, [[100, 0, 300, 25]])
+    np.testing.assert_array_equal(found.points[0], np.tile([200, 12.5], (5, 1)))
+
+
 def test_pictures_are_never_enlarged():
     detector = BrightSpotDetector()
     image = spot(200, 100, (10, 10, 60, 60))

@@ -75,6 +75,11 @@ def test_a_tap_that_is_not_there_is_refused_before_keras_is_needed(network_file)
         resolve_backbone(str(network_file), taps=["feature"], input_range="0..1")
 
 
+def test_lengths_in_a_file_are_not_stated(network_file):
+    plan = resolve_backbone(str(network_file), taps=["features", "conv:gap"], input_range="0..1")
+    assert plan.tap_sizes == {"features": None, "conv:gap": None}
+
+
 def test_weights_beside_a_file_are_refused(network_file):
     with pytest.raises(ConfigError, match="brings its own"):
         resolve_backbone(str(network_file), "none", ["features"], input_range="0..1")
