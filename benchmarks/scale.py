@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from common import generated_video, loop_video, run_extract, save, scratch
 
-from emopipe.models.backbones import build_network, resolve_backbone
+from emopipe.models.backbones import resolve_backbone
+from emopipe.models.building import build_network
 from emopipe.provenance import num_cores
 from emopipe.stages.spec import BackboneRequest, ExtractSpec, make_plan
 from emopipe.store.cache import Cache

@@ -21,7 +21,8 @@ from emopipe.faces.detection import detect_frames, load_detector
 from emopipe.faces.landmarks import eye_distance, load_landmarker, predictor_square
 from emopipe.faces.rows import align_frames, face_rows
 from emopipe.media.video import read_frames
-from emopipe.models.backbones import build_model, build_network, resolve_backbone
+from emopipe.models.backbones import resolve_backbone
+from emopipe.models.building import build_model, build_network
 from emopipe.provenance import num_cores
 from emopipe.records import FACE_FIELDS, FaceRows
 

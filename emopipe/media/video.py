@@ -127,8 +127,8 @@ def write_video(
 ) -> None:
     """Write a video of constant rate, 8-bit 4:2:0 with BT.601 declared, and AAC sound if there is any.
 
-    The name means complete: the file is written aside, flushed to disk and renamed. The same pictures give the same
-    bytes on the same machine.
+    The name means complete: the file is written aside, flushed to disk and renamed. With libx264 the same
+    pictures give the same bytes on the same machine.
 
     Args:
         path: ends in .mp4, .mov, .mkv or .avi.
@@ -183,7 +183,10 @@ def _encode(
     first = next(frames, None)
     if first is None:
         raise MediaError(f"{path}: there is no frame to write. Expected at least one picture.", path=path)
-    video = container.add_stream(codec, rate=frame_rate, options={"crf": str(crf), "preset": "veryfast"})
+    options = {"crf": str(crf), "preset": "veryfast"}
+    if codec == "libx264":
+        options["x264-params"] = "mbtree=0"  # with it, threads race and the same pictures give other bytes
+    video = container.add_stream(codec, rate=frame_rate, options=options)
     video.height, video.width, video.pix_fmt = first.shape[0], first.shape[1], "yuv420p"
     video.codec_context.time_base = 1 / frame_rate
     video.codec_context.thread_count = NUM_ENCODER_THREADS

@@ -1,39 +1,22 @@
-"""Backbones: chosen and fingerprinted without importing keras, then built as one call from crops to vectors."""
+"""Backbones, chosen and fingerprinted without importing keras; `emopipe.models.building` builds them."""
 
 import importlib.util
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from emopipe.config import FeaturesConfig, fingerprint
 from emopipe.errors import ConfigError
-from emopipe.faces.normalisation import InputSpec, normalise
+from emopipe.faces.normalisation import InputSpec
 from emopipe.files import sha256_of_file
 from emopipe.models.architecture import Architecture
-from emopipe.models.engines import (
-    Engine,
-    KerasEngine,
-    OnnxEngine,
-    check_parity,
-    export_onnx,
-    load_keras,
-    require_gpu,
-)
 from emopipe.models.keras_files import read_keras_file, settle_input
-from emopipe.models.taps import Tap, attach, check_layer, locate, parse_taps, pooled_size
-from emopipe.models.weights import ResolvedWeights, keep, load_network, load_weights, resolve_weights
-from emopipe.records import CROP_SIZE_PX
+from emopipe.models.taps import Tap, check_layer, locate, parse_taps, pooled_size
+from emopipe.models.weights import ResolvedWeights, resolve_weights
 from emopipe.registry import Registry
-from emopipe.typing import Floats, Image
-
-if TYPE_CHECKING:
-    import keras
 
 BACKBONES = Registry(
     "backbone",
@@ -49,8 +32,7 @@ FILE = "file"  # what FeaturesConfig.backbone says for a .keras file
 
 DEFAULT_BATCH_SIZE = 64
 DEFAULT_NUM_THREADS = 2
-EXPORT_VERSION = 1  # raised whenever the exported graph changes; part of its file name
-_NUM_PARITY_CROPS = 8
+EXPORT_VERSION = 2  # raised whenever the exported graph changes; part of its file name
 
 EngineName = Literal["keras", "onnxruntime"]
 
@@ -120,40 +102,6 @@ class BackbonePlan:
         return {tap.name: pooled_size(tap, shapes[tap.layer]) if tap.layer in shapes else None for tap in self.taps}
 
 
-class Network:
-    """A built backbone: crops in, one vector per crop and tap out, all taps in one forward pass.
-
-    Attributes:
-        engine: "keras" or "onnxruntime".
-        device: "cpu" or "gpu", where it really runs.
-    """
-
-    def __init__(self, plan: BackbonePlan, engine: Engine, batch_size: int):
-        self.engine, self.device = engine.name, engine.device
-        self._run, self._batch_size = engine, batch_size
-        self._names, self._input = tuple(tap.name for tap in plan.taps), plan.input
-
-    def __call__(self, crops: Image) -> dict[str, Floats]:
-        """Features of crops.
-
-        Args:
-            crops: (N, 96, 96, 3) uint8 RGB; beyond the batch size they are run in pieces.
-
-        Returns:
-            Name of the tap -> (N, D) float32.
-        """
-        if len(crops) <= self._batch_size:
-            return dict(zip(self._names, self._run(normalise(crops, self._input)), strict=True))
-        features: dict[str, Floats] = {}
-        for start in range(0, len(crops), self._batch_size):
-            piece = self(crops[start : start + self._batch_size])
-            for name, values in piece.items():
-                if name not in features:
-                    features[name] = np.empty((len(crops), values.shape[1]), np.float32)
-                features[name][start : start + len(values)] = values
-        return features
-
-
 def resolve_backbone(
     backbone: str,
     weights: str = "imagenet",
@@ -198,41 +146,6 @@ def resolve_backbone(
         engine=_choose_engine(engine, device),
     )
     return BackbonePlan(name, config, found.digest, spec, located, found, weights_folder, device)
-
-
-def build_network(
-    plan: BackbonePlan, *, batch_size: int = DEFAULT_BATCH_SIZE, num_threads: int = DEFAULT_NUM_THREADS
-) -> Network:
-    """Build a settled backbone. The first time takes seconds; the exported graph is kept for the next.
-
-    Args:
-        plan: from `resolve_backbone`.
-        batch_size: crops per forward pass.
-        num_threads: threads of onnxruntime; Keras decides for itself.
-
-    Raises:
-        WeightsError: the weights do not fit, or the exported graph gives other numbers than Keras.
-        DeviceError: a GPU is asked for and not there.
-        ConfigError: a tap names a layer that is not there.
-        StorageError: the weights folder cannot be written.
-    """
-    if plan.config.engine == "onnxruntime":
-        return Network(plan, _onnx_engine(plan, num_threads), batch_size)
-    load_keras()
-    if plan.device == "gpu":
-        require_gpu()
-    return Network(plan, KerasEngine(_tapped(plan), batch_size, plan.device), batch_size)
-
-
-def build_model(plan: BackbonePlan) -> "keras.Model":
-    """The backbone itself, with its weights and without taps."""
-    load_keras()
-    if plan.name == FILE:
-        return _with_size(load_network(_file_of(plan)), plan.input)
-    architecture: Architecture = BACKBONES.load(plan.name)
-    model = architecture.build(plan.input)
-    load_weights(model, architecture, plan.weights)
-    return model
 
 
 def resolve_device(device: str) -> str:
@@ -310,55 +223,3 @@ def _choose_engine(engine: str, device: str) -> EngineName:
             )
         return "onnxruntime"
     return "onnxruntime" if device == "cpu" and exportable else "keras"
-
-
-def _onnx_engine(plan: BackbonePlan, num_threads: int) -> OnnxEngine:
-    kept = plan.kept_graph
-    if kept is not None and kept.exists():
-        return OnnxEngine(kept, num_threads, plan.device)
-    network = _tapped(plan)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.onnx"
-        export_onnx(network, path)
-        engine = OnnxEngine(path, num_threads, plan.device)
-        crops = np.random.default_rng(0).integers(0, 256, (_NUM_PARITY_CROPS, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8)
-        batch = normalise(crops, plan.input)
-        reference = KerasEngine(network, _NUM_PARITY_CROPS)
-        check_parity(reference(batch), engine(batch), plan.config.taps)
-        if kept is not None:
-            keep(path, kept)
-    return engine
-
-
-def _tapped(plan: BackbonePlan) -> "keras.Model":
-    """The backbone with its taps as outputs; the backbone itself is kept on the way."""
-    model = build_model(plan)
-    tapped = attach(model, plan.taps, plan.name)
-    if plan.kept_network is not None and not plan.kept_network.exists():
-        if plan.name == FILE:
-            keep(_file_of(plan), plan.kept_network)
-        else:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "network.keras"
-                model.save(path)
-                keep(path, plan.kept_network)
-    return tapped
-
-
-def _file_of(plan: BackbonePlan) -> Path:
-    if plan.weights.path is None:
-        raise ConfigError("a file backbone without its file.")
-    return plan.weights.path
-
-
-def _with_size(model: "keras.Model", spec: InputSpec) -> "keras.Model":
-    """The same network with a fixed input size, where it was made with an open one."""
-    if model.inputs[0].shape[1:] == spec.shape:
-        return model
-    config = model.get_config()
-    for layer in config["layers"]:
-        if layer["class_name"] == "InputLayer":
-            layer["config"]["batch_shape"] = (None, *spec.shape)
-    fixed = type(model).from_config(config)
-    fixed.set_weights(model.get_weights())
-    return fixed

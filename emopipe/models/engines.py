@@ -149,7 +149,7 @@ def export_onnx(network: "keras.Model", path: Path) -> None:
         WeightsError: a layer of it cannot be expressed in ONNX.
     """
     _inline_constants(network)
-    with _silence():
+    with _silence(), _without_optimiser():
         network(np.zeros((1, *network.inputs[0].shape[1:]), np.float32))  # the export wants a network that has run
         try:
             network.export(path, format="onnx", verbose=False)
@@ -205,3 +205,32 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _without_optimiser() -> Iterator[None]:
+    """Leave out tf2onnx's optimiser: 4.5 GB and 8 s for ResNet50, and onnxruntime optimises the graph itself.
+
+    Measured on two cores: 7.4 against 2.9 GB and 17 against 9 s, the same CPU-milliseconds per crop afterwards.
+    """
+    from tf2onnx import optimizer
+
+    original = optimizer.optimize_graph
+    optimizer.optimize_graph = lambda graph, *_, **__: graph
+    try:
+        yield
+    finally:
+        optimizer.optimize_graph = original
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what C++ libraries write to stderr nowhere; for a process whose failures come back as exceptions."""
+    saved = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

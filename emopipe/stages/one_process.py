@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from emopipe.models.backbones import build_network
+from emopipe.models.building import build_network
 from emopipe.provenance import num_cores
 from emopipe.stages.clip_queue import ClipQueue, Job, Survey
 from emopipe.stages.extract_report import ExtractReport, Progress, Silent

@@ -12,7 +12,8 @@ import pytest
 from emopipe.config import fingerprint
 from emopipe.errors import ConfigError, UnknownNameError, WeightsError
 from emopipe.faces.normalisation import normalise
-from emopipe.models.backbones import BACKBONES, BackbonePlan, build_model, build_network, resolve_backbone
+from emopipe.models.backbones import BACKBONES, BackbonePlan, resolve_backbone
+from emopipe.models.building import build_model, build_network
 from emopipe.models.engines import relative_difference
 from emopipe.models.taps import parse_tap, pooled_size
 from emopipe.models.weights import load_network

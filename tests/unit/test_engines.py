@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from emopipe.errors import ConfigError, DeviceError, WeightsError
-from emopipe.models.backbones import build_network, keras_backend, resolve_backbone, resolve_device
+from emopipe.models.backbones import keras_backend, resolve_backbone, resolve_device
+from emopipe.models.building import build_network
 from emopipe.models.engines import KerasEngine, OnnxEngine, check_parity, relative_difference, require_gpu
 
 PARITY = 1e-3  # between engines, relative to the tap's largest number
@@ -54,7 +55,8 @@ def test_network_and_graph_are_kept_under_their_digest(folder):
 def test_a_second_run_needs_no_keras(folder):
     code = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        "from emopipe.models.backbones import build_network, resolve_backbone\n"
+        "from emopipe.models.backbones import resolve_backbone\n"
+        "from emopipe.models.building import build_network\n"
         f"plan = resolve_backbone('khorrami', 'none', {TAPS}, weights_folder=Path({str(folder)!r}), device='cpu')\n"
         "features = build_network(plan)(np.zeros((2, 96, 96, 3), np.uint8))\n"
         "assert list(features) == list(plan.config.taps)\n"

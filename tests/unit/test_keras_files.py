@@ -8,7 +8,8 @@ import pytest
 
 from emopipe.errors import ConfigError, WeightsError
 from emopipe.faces.normalisation import InputSpec, normalise
-from emopipe.models.backbones import build_network, resolve_backbone
+from emopipe.models.backbones import resolve_backbone
+from emopipe.models.building import build_network
 from emopipe.models.keras_files import METADATA_MEMBER, read_keras_file, read_metadata, write_metadata
 
 PARITY = 1e-3  # between engines, relative to the tap's largest number
