@@ -4,7 +4,7 @@ import click
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["detectors", "backbones"]))
+@click.argument("kind", type=click.Choice(["detectors", "backbones", "heads"]))
 def list_names(kind: str) -> None:
     """List the registered names of a KIND, with what each is."""
     if kind == "detectors":
@@ -12,6 +12,12 @@ def list_names(kind: str) -> None:
 
         for name in DETECTORS:
             click.echo(f"{name:<12} {DETECTORS[name]}")
+        return
+    if kind == "heads":
+        from emopipe.models.heads import HEADS
+
+        for name in HEADS:
+            click.echo(f"{name:<12} {HEADS.load(name).build.__doc__.splitlines()[0]}")
         return
     from emopipe.models.backbones import BACKBONES
 

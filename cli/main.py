@@ -1,6 +1,7 @@
 """The command line: one file per command, loaded when it is called."""
 
 import importlib
+import io
 import logging
 import sys
 
@@ -12,10 +13,13 @@ from emopipe.version import __version__
 # command -> (module of this package, attribute, one line of help); listing them imports nothing.
 _COMMANDS = {
     "extract": ("extract", "extract", "Make faces and features of a corpus, into verified shards."),
+    "train-cnn": ("train_cnn", "train_cnn", "Train a CNN on cached faces; extract then uses it."),
+    "train-rnn": ("train_rnn", "train_rnn", "Train a recurrent head on cached features."),
+    "evaluate": ("evaluate", "evaluate", "Score a trained head, with intervals; write its predictions."),
     "phantom": ("phantom", "phantom", "Generate a corpus whose true labels are known."),
     "cache": ("cache", "cache", "List, verify, repair or prune a cache."),
     "datasets": ("datasets", "datasets", "List the corpora, show one, or check a corpus folder."),
-    "list": ("listing", "list_names", "List detectors or backbones."),
+    "list": ("listing", "list_names", "List detectors, backbones or heads."),
     "doctor": ("doctor", "doctor", "Say what is installed, which accelerator there is, which weights are at hand."),
 }
 
@@ -46,17 +50,20 @@ def emopipe() -> None:
 
 def main() -> None:
     """Entry point: an EmopipeError becomes its message and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, a terminal may take less
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        emopipe.main(standalone_mode=False)
+        # What a command gives to click's Exit comes back as a number here, and is not raised.
+        code = emopipe.main(prog_name="emopipe", standalone_mode=False)
     except EmopipeError as error:
         click.echo(f"emopipe: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("emopipe: stopped. What was finished is kept; the same command goes on from there.", err=True)
         sys.exit(1)
+    sys.exit(code or 0)

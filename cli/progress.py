@@ -1,4 +1,4 @@
-"""The progress bar: clips, frames per second and time left, on stderr, and only on a terminal."""
+"""Progress on stderr, and only on a terminal: a bar of clips, frames per second and time left; lines of epochs."""
 
 import sys
 import time
@@ -49,3 +49,16 @@ class Bar:
         """Leave the last state on the screen."""
         if self._bar is not None:
             self._bar.close()
+
+
+class EpochLines:
+    """Epochs on stderr, and only on a terminal; sentences also where there is none."""
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        click.echo(sentence, err=True)
+
+    def epoch(self, sentence: str) -> None:
+        """Print how an epoch went."""
+        if sys.stderr.isatty():
+            click.echo(sentence, err=True)

@@ -154,7 +154,7 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
         notes.append("The corpus holds official crops and no videos: the crops are taken as they are.")
     faces = _faces_header(config, spec)
     features = None if backbone is None else _features_header(faces, backbone)
-    clips = tuple(_planned(clip, cache, faces, features, remember) for clip in manifest.clips)
+    clips = tuple(planned_clip(clip, cache, faces, features, remember) for clip in manifest.clips)
     device = resolve_device(spec.device)
     return Plan(adapter, manifest, clips, config, faces, backbone, features, device, tuple(notes))
 
@@ -199,7 +199,10 @@ def _features_header(faces: ShardHeader, backbone: BackbonePlan) -> ShardHeader:
     return ShardHeader("features", backbone.name, settings, fingerprint(settings))
 
 
-def _planned(clip: Clip, cache: Cache, faces: ShardHeader, features: ShardHeader | None, remember: bool) -> PlannedClip:
+def planned_clip(
+    clip: Clip, cache: Cache, faces: ShardHeader, features: ShardHeader | None, remember: bool = True
+) -> PlannedClip:
+    """A clip with its keys under the given settings; hashes its media unless that is remembered."""
     try:
         identity = cache.media_identity(clip.media, remember=remember)
     except OSError as error:
