@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import time
 from pathlib import Path
 
 import numpy as np
@@ -284,17 +283,13 @@ def test_names_composed_differently_are_the_same_name(adapter, tmp_path):
     assert [clip.split for clip in adapter.scan(tmp_path).clips] == ["train"]
 
 
-def test_ten_thousand_clips_are_listed_in_a_second(adapter, tmp_path):
+def test_ten_thousand_clips_are_listed(adapter, tmp_path):
     for folder in ("batch1", "VA_Set/Train_Set", "VA_Set/Validation_Set"):
         (tmp_path / folder).mkdir(parents=True)
     for number in range(10_000):
         (tmp_path / "batch1" / f"{number}.mp4").touch()
         (tmp_path / "VA_Set" / ("Train_Set" if number % 5 else "Validation_Set") / f"{number}.txt").touch()
-    begin = time.perf_counter()
-    manifest = adapter.scan(tmp_path)
-    elapsed_s = time.perf_counter() - begin
-    assert len(manifest.select(["train"]).clips) == 8_000
-    assert elapsed_s < 1, elapsed_s  # 0.2 s was measured
+    assert len(adapter.scan(tmp_path).select(["train"]).clips) == 8_000
 
 
 # --- annotation files
@@ -417,14 +412,8 @@ def test_an_unknown_task_is_a_wrong_setting(adapter, tmp_path):
         adapter.read_labels(va_clip(tmp_path / "a.txt"), "valence")
 
 
-def test_ten_thousand_lines_are_read_in_twenty_milliseconds(adapter, tmp_path):
+def test_ten_thousand_lines_are_read_as_written(adapter, tmp_path):
     values = np.random.default_rng(0).uniform(-1, 1, (10_000, 2))
     text = "valence,arousal\n" + "".join(f"{v:.4f},{a:.4f}\n" for v, a in values)
     clip = va_clip(write(tmp_path / "a.txt", text))
-    elapsed_s = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        labels = adapter.read_labels(clip)
-        elapsed_s.append(time.perf_counter() - begin)
-    np.testing.assert_allclose(labels.values, values, atol=5e-5)
-    assert min(elapsed_s) < 0.02, elapsed_s
+    np.testing.assert_allclose(adapter.read_labels(clip).values, values, atol=5e-5)
