@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from emopipe.config import fingerprint
+from emopipe.datasets.listing import printable
 from emopipe.datasets.manifest import Refusal
 from emopipe.provenance import utc_now
 from emopipe.stages.extract_report import ExtractReport, Progress
@@ -125,7 +126,7 @@ class ClipQueue:
     def note(self, planned: PlannedClip, kind: str, error: Exception, step: str) -> LedgerRow:
         """Report a failure of this run that the next one need not know of."""
         clip, key = planned.clip, self._keys(planned)[kind]
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = printable(" ".join(str(error).split())) or type(error).__name__
         frame_index = getattr(error, "frame_index", None)
         step = getattr(error, "step", step)
         row = LedgerRow(key, clip.clip_id, clip.side, step, "failed", message, type(error).__name__, frame_index)

@@ -4,6 +4,7 @@ import _thread
 import multiprocessing
 import queue
 import threading
+import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -14,6 +15,7 @@ from emopipe.stages.one_process import extract_clips
 from emopipe.stages.spec import ExtractSpec, resolve
 from emopipe.store.cache import Cache
 
+_POLL_S = 0.05
 _LAST_WORDS_S = 60.0  # for workers to commit what they have finished after Ctrl-C
 
 
@@ -33,6 +35,7 @@ def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport
         worker.start()
     try:
         report = extract_clips(spec, progress, crew.is_working)
+        crew.wait()
     except KeyboardInterrupt:
         for worker in workers:
             worker.join(_LAST_WORDS_S)
@@ -58,6 +61,12 @@ class _Crew:
         alive = any(worker.is_alive() for worker in self._workers)
         self._listen()
         return alive
+
+    def wait(self) -> None:
+        """Until every worker has told its report: all clips are made, but the last one may not have said so yet."""
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while self.is_working() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def merge_into(self, report: ExtractReport) -> None:
         """Add the workers' seconds and rows to `report`."""

@@ -1,0 +1,138 @@
+"""Batches of windows: in which order, gathered from the table in memory or from a copy of it on the device."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emopipe.errors import RecordError
+from emopipe.models.windows import Plan
+from emopipe.typing import Floats, Ints
+
+if TYPE_CHECKING:
+    import keras
+
+
+def epoch_order(num_windows: int, seed: int, epoch: int) -> Ints:
+    """(N,) all window numbers in the random order of one epoch; the same for the same seed and epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(num_windows)
+
+
+def batches(order: Ints, batch_size: int) -> Iterator[Ints]:
+    """`order` in pieces of `batch_size`; the last one is what is left."""
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def gather(features: Floats, plan: Plan, indices: Ints, *, check: bool = False) -> Floats:
+    """The features of some windows.
+
+    Args:
+        features: (R, D), `Rows.features`.
+        plan: the windows.
+        indices: (B,) window numbers.
+        check: refuse numbers that are not finite. `Rows.check` does it once for all windows.
+
+    Returns:
+        (B, L, D) float32, zeros where a step has no row.
+
+    Raises:
+        RecordError: `check`, and a number is not finite; names the row.
+    """
+    table = plan.rows(indices)
+    batch = _taken(features, table).astype(np.float32, copy=False)
+    if check and not np.isfinite(batch).all():
+        row = table[~np.isfinite(batch).all(axis=2)][0]
+        raise RecordError(f"features, row {row}: expected finite numbers. Received: NaN or infinity in a window.")
+    return batch
+
+
+def head_inputs(features: Floats, plan: Plan, indices: Ints) -> dict[str, Any]:
+    """What a head takes: {"features": (B, L, D), "mask": (B, L) bool or, for a plan without padding, None}.
+
+    Features keep their type: the head makes float32 of them, with the same bits as `gather` and quicker than numpy.
+    """
+    return {"features": _taken(features, plan.rows(indices)), "mask": plan.mask(indices) if plan.padded else None}
+
+
+def predict_windows(head: "keras.Model", features: Floats, plan: Plan, batch_size: int = 256) -> Floats:
+    """What a head says of every window.
+
+    Full windows come first and without a mask, which is quicker; a batch that is not full is filled up with its last
+    window, so that each of the two programs is compiled once.
+
+    Returns:
+        (N, K) float32, in the plan's order.
+    """
+    numbers = np.arange(len(plan))
+    full = np.ones(len(plan), bool)
+    if plan.padded:
+        for part in batches(numbers, 1 << 16):
+            full[part] = plan.mask(part).all(axis=1)
+    outputs = np.empty((len(plan), head.output_shape[-1]), np.float32)
+    for group in (numbers[full], numbers[~full]):
+        for part in batches(group, batch_size):
+            filled = np.pad(part, (0, batch_size - len(part)), mode="edge")
+            inputs = head_inputs(features, plan, filled)
+            if full[part[0]]:
+                inputs["mask"] = None
+            outputs[part] = np.asarray(head.predict_on_batch(inputs), np.float32)[: len(part)]
+    return outputs
+
+
+def _taken(features: Floats, table: Ints) -> Floats:
+    """(B, L) rows -> (B, L, D) in the features' own type, zeros where there is no row."""
+    batch = np.asarray(features[table])
+    batch[table < 0] = 0
+    return batch
+
+
+def gather_ops(matrix: Any, table: Any) -> Any:
+    """`gather` in keras.ops, for a matrix on the device; the same numbers bit for bit.
+
+    Args:
+        matrix: (R, D) tensor or variable.
+        table: (B, L) int32 tensor, what `plan.rows` gives.
+
+    Returns:
+        (B, L, D) float32 tensor.
+    """
+    from keras import ops
+
+    taken = ops.cast(ops.take(matrix, ops.maximum(table, 0), axis=0), "float32")
+    return ops.where(ops.expand_dims(table >= 0, -1), taken, ops.zeros_like(taken))
+
+
+def resident_model(head: "keras.Model", features: Floats) -> "keras.Model":
+    """A model for training only that holds the matrix on the device and takes tables of rows; save the head, not it.
+
+    Its inputs are {"rows": (B, L) int32 of `plan.rows`, "mask": as in `head_inputs`}; its output is the head's, and so
+    are its trainable weights. The matrix is one variable: a captured constant would break TensorFlow's
+    limit of 2 GB for a graph and be compiled into JAX's program.
+
+    Args:
+        head: a head of `emopipe.models.heads`.
+        features: (R, D), copied to the device in its own type.
+    """
+    import keras
+
+    class Matrix(keras.layers.Layer):  # type: ignore[misc]
+        def build(self, _: Any) -> None:
+            self.matrix = self.add_weight(
+                shape=features.shape,
+                dtype=features.dtype.name,
+                initializer=lambda *_, **__: keras.ops.convert_to_tensor(np.ascontiguousarray(features)),
+                trainable=False,
+                name="matrix",
+            )
+
+        def call(self, table: Any) -> Any:
+            return gather_ops(self.matrix, table)
+
+        def compute_output_spec(self, table: Any) -> Any:
+            return keras.KerasTensor((*table.shape, features.shape[1]), "float32")
+
+    table = keras.Input((None,), dtype="int32", name="rows")
+    mask = keras.Input((None,), dtype="bool", name="mask", optional=True)
+    output = head({"features": Matrix(name="gather")(table), "mask": mask})
+    return keras.Model({"rows": table, "mask": mask}, output, name="resident")

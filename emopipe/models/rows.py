@@ -1,0 +1,80 @@
+"""The frames of many clips as one table: what windows are cut from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emopipe.errors import RecordError
+from emopipe.typing import Bools, Floats, Ints
+
+_CHECKED_ROWS = 1 << 14  # rows that `Rows.check` looks at in one go: 10 MB of 300 float16
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The frames of many clips as one table, clip after clip, every frame of a clip one row.
+
+    Attributes:
+        features: (R, D) float16 or float32, in memory or memory-mapped; rows that are not valid may hold anything.
+        valid: (R,) bool, whether there are features.
+        labels: (R, K) float32, NaN where there is none; K may be 0.
+        label_valid: (R,) bool, whether all K labels of the row are there.
+        clip_starts: (C + 1,) int64; clip c is the rows from clip_starts[c] up to clip_starts[c + 1].
+        frame_index: (R,) int64, rising by 1 within a clip.
+        clip_ids: the C names, for messages.
+
+    Raises:
+        RecordError: the arrays do not fit together.
+    """
+
+    features: Floats
+    valid: Bools
+    labels: Floats
+    label_valid: Bools
+    clip_starts: Ints
+    frame_index: Ints
+    clip_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        num_rows, starts = len(self.valid), self.clip_starts
+        for name in ("features", "labels", "label_valid", "frame_index"):
+            if (length := len(getattr(self, name))) != num_rows:
+                raise RecordError(f"Rows.{name}: expected {num_rows} rows, as Rows.valid has. Received: {length}.")
+        if self.features.ndim != 2 or self.labels.ndim != 2:
+            received = f"{self.features.shape} and {self.labels.shape}"
+            raise RecordError(f"Rows: expected features (R, D) and labels (R, K). Received: {received}.")
+        if len(starts) != len(self.clip_ids) + 1 or starts[0] or starts[-1] != num_rows or (np.diff(starts) < 0).any():
+            raise RecordError(
+                f"Rows.clip_starts: expected {len(self.clip_ids) + 1} rising row numbers from 0 to {num_rows}. "
+                f"Received: {len(starts)} from {starts[:1]} to {starts[-1:]}."
+            )
+        jumps = np.setdiff1d(np.flatnonzero(np.diff(self.frame_index) != 1) + 1, starts)
+        if len(jumps):
+            raise RecordError(f"Rows.frame_index: expected one row per frame. Jumps at {self.name_of(int(jumps[0]))}.")
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def name_of(self, row: int) -> str:
+        """Clip and frame of a row, for messages."""
+        clip = int(np.searchsorted(self.clip_starts, row, side="right")) - 1
+        return f"clip '{self.clip_ids[clip]}', frame {self.frame_index[row]}"
+
+    def check(self) -> None:
+        """Refuse features or labels that are called valid and are not finite; reads the whole matrix once.
+
+        Raises:
+            RecordError: names the clip and the frame.
+        """
+        for start in range(0, len(self), _CHECKED_ROWS):
+            part = slice(start, start + _CHECKED_ROWS)
+            for what, values, valid in (
+                ("features", self.features, self.valid),
+                ("labels", self.labels, self.label_valid),
+            ):
+                bad = np.flatnonzero(valid[part] & ~np.isfinite(values[part]).all(axis=1))
+                if len(bad):
+                    raise RecordError(
+                        f"{self.name_of(start + int(bad[0]))}: its {what} are called valid and are not finite "
+                        f"({len(bad)} such rows nearby).\nExpected numbers. Make them again, or mark the rows invalid."
+                    )

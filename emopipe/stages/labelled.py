@@ -1,0 +1,171 @@
+"""The cached clips of a split together with their labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from emopipe.datasets.adapter import Adapter
+from emopipe.errors import ConfigError, ManifestError
+from emopipe.records import Clip, Labels
+from emopipe.stages.spec import Plan
+from emopipe.store.cache import Cache, ShardRecord
+from emopipe.store.layout import ClipEntry
+from emopipe.timeline import join_labels
+from emopipe.typing import Bools, Floats, Ints
+
+Kind = Literal["faces", "features"]
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A cached clip and the labels of its T rows.
+
+    Attributes:
+        record, entry: where the clip lies in the cache.
+        clip: the clip, in the split of the task.
+        values: (T, K) float64, NaN where there is no label.
+        valid: (T,) bool, whether the row has a face and a label.
+        frame_index: (T,) int64, 0-based frame of each row.
+    """
+
+    record: ShardRecord
+    entry: ClipEntry
+    clip: Clip
+    values: Floats
+    valid: Bools
+    frame_index: Ints
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """The clips of a split that can be learned from or scored on.
+
+    Attributes:
+        split, task: what was asked for.
+        targets: names of the K columns of every clip's values.
+        classes: names of the classes when the one column holds class numbers, else ().
+        clips: sorted by clip id; at least one row of them is valid.
+        notes: plain sentences about what is left out.
+    """
+
+    split: str
+    task: str
+    targets: tuple[str, ...]
+    classes: tuple[str, ...]
+    clips: tuple[LabelledClip, ...]
+    notes: tuple[str, ...]
+
+
+def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str | None = None) -> LabelledSplit:
+    """Join the cached clips of one split with their labels, by frame number or time.
+
+    Clips that are not cached or not annotated are left out and counted in the notes.
+
+    Args:
+        plan: the corpus and the keys of its clips.
+        cache: holds the clips.
+        kind: whether rows come from the faces or the features cache; both have the same rows.
+        split: "train", "dev", "test", or "none" for clips without a split.
+        task: see `Adapter.tasks`; None for the first.
+
+    Raises:
+        ManifestError: the split is empty or has no labels, or a label that counts as valid is not a finite number.
+        ConfigError: nothing of it is cached, or there is no such task.
+    """
+    adapter, dataset = plan.adapter, plan.manifest.dataset
+    task = task or adapter.tasks[0]
+    if task not in adapter.tasks:
+        raise ConfigError(f"{adapter.name}: no task '{task}'. Expected one of {', '.join(adapter.tasks)}.")
+    clips = plan.manifest.for_task(task).select((split,)).clips
+    annotated = [clip for clip in clips if task in clip.annotations]
+    if not annotated:
+        raise ManifestError(
+            f"{plan.manifest.root}: none of the {len(clips)} clips of split '{split}' has labels for '{task}'.\n"
+            "Expected at least one. Look with: emopipe datasets check", path=plan.manifest.root,
+        )  # fmt: skip
+    header = plan.faces if kind == "faces" else plan.features
+    cached = {} if header is None else cache.find(kind, header.fingerprint)
+    keys = {planned.clip.clip_id: getattr(planned, f"{kind}_key") for planned in plan.clips}
+    present = [clip for clip in annotated if keys[clip.clip_id] in cached]
+    if not present:
+        raise ConfigError(
+            f"{cache.folder}: holds no {kind} of the {len(annotated)} labelled clips of split '{split}' of {dataset}.\n"
+            f"Run: emopipe extract --dataset {dataset} --only {kind} --cache {cache.folder}"
+        )
+    notes = _notes(split, task, kind, len(clips), len(annotated), len(present))
+    places = sorted(((clip, *cached[keys[clip.clip_id]]) for clip in present), key=lambda place: str(place[1].path))
+    joined, targets, classes = _joined(adapter, cache, task, places)
+    if not any(clip.valid.any() for clip in joined):
+        raise ManifestError(
+            f"{plan.manifest.root}: split '{split}' has no frame with a face and a label for '{task}'.\n"
+            "Look with: emopipe datasets check", path=plan.manifest.root,
+        )  # fmt: skip
+    ordered = tuple(sorted(joined, key=lambda labelled: labelled.clip.clip_id))
+    return LabelledSplit(split, task, targets, classes, ordered, notes)
+
+
+def _notes(split: str, task: str, kind: str, num_clips: int, num_annotated: int, num_present: int) -> tuple[str, ...]:
+    notes = []
+    if num_annotated < num_clips:
+        notes.append(f"{num_clips - num_annotated} of {num_clips} clips of split '{split}' have no '{task}' labels.")
+    if num_present < num_annotated:
+        notes.append(
+            f"{num_annotated - num_present} of {num_annotated} clips of split '{split}' have no cached {kind}."
+        )
+    return tuple(notes)
+
+
+def _joined(
+    adapter: Adapter, cache: Cache, task: str, places: list[tuple[Clip, ShardRecord, ClipEntry]]
+) -> tuple[list[LabelledClip], tuple[str, ...], tuple[str, ...]]:
+    """The clips with their labels, and what the columns are, which must be the same for all of them."""
+    columns: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+    joined = []
+    for clip, record, entry, (frame_index, time_s, has_face) in _rows(cache, places):
+        labels = adapter.read_labels(clip, task)
+        columns.setdefault((labels.targets, labels.classes), clip.clip_id)
+        joined.append(_join(clip, record, entry, labels, frame_index, time_s, has_face))
+    if len(columns) > 1:
+        (one, other), *_ = zip(columns.items(), list(columns.items())[1:], strict=False)
+        raise ManifestError(
+            f"clip '{other[1]}': expected the labels that clip '{one[1]}' has: {', '.join(one[0][1] or one[0][0])}. "
+            f"Received: {', '.join(other[0][1] or other[0][0])}."
+        )
+    targets, classes = next(iter(columns))
+    return joined, targets, classes
+
+
+def _rows(
+    cache: Cache, places: list[tuple[Clip, ShardRecord, ClipEntry]]
+) -> Iterator[tuple[Clip, ShardRecord, ClipEntry, tuple[Ints, Floats, Bools]]]:
+    """The axes of all clips, opening each shard once; `places` are sorted by shard."""
+    position = 0
+    while position < len(places):
+        record = places[position][1]
+        with cache.open(record) as reader:
+            while position < len(places) and places[position][1] is record:
+                clip, _, entry = places[position]
+                axes = tuple(reader.read(entry.clip_id, name) for name in ("frame_index", "time_s", "valid"))
+                yield clip, record, entry, axes  # type: ignore[misc]  # three of them
+                position += 1
+
+
+def _join(
+    clip: Clip,
+    record: ShardRecord,
+    entry: ClipEntry,
+    labels: Labels,
+    frame_index: Ints,
+    time_s: Floats,
+    has_face: Bools,
+) -> LabelledClip:
+    values, is_labelled = join_labels(labels, frame_index, time_s)
+    is_wrong = is_labelled & ~np.isfinite(values).all(axis=1)
+    if is_wrong.any():
+        raise ManifestError(
+            f"clip '{clip.clip_id}', frame {frame_index[np.argmax(is_wrong)]}: its label is not a finite number.\n"
+            "Expected numbers, or a row marked as having no label."
+        )
+    return LabelledClip(record, entry, clip, values, is_labelled & has_face.astype(bool), frame_index)

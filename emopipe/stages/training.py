@@ -1,0 +1,286 @@
+"""What training a CNN and training a head share: epochs that can go on after a kill, and selection on the dev split.
+
+A score is computed once over all rows of the split, by `evaluate`; no mean over batches selects anything.
+"""
+
+import contextlib
+import csv
+import io
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from emopipe.errors import ConfigError, RunError
+from emopipe.files import storage_error, write_whole
+from emopipe.models.bundle import Run
+from emopipe.plots.scores import curves_figure, save_figure
+from emopipe.provenance import utc_now
+from emopipe.stages.event_log import EventLog
+from emopipe.stages.training_state import Number, keras_backend, restore_state, save_state
+from emopipe.typing import Array
+
+if TYPE_CHECKING:
+    import keras
+
+
+class TrainingProgress(Protocol):
+    """Told what happens while a network is trained."""
+
+    def say(self, sentence: str) -> None:
+        """Something the user should know."""
+
+    def epoch(self, sentence: str) -> None:
+        """An epoch is over."""
+
+
+class Silent:
+    """A `TrainingProgress` that says nothing."""
+
+    def say(self, sentence: str) -> None:
+        """Ignore it."""
+
+    def epoch(self, sentence: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When training ends, and which epoch is the best.
+
+    Attributes:
+        epochs: at most so many.
+        patience: end after so many epochs without a better score; None for never.
+        select: the score that decides, of those that `evaluate` returns ("ccc"); higher is better.
+    """
+
+    epochs: int
+    patience: int | None
+    select: str
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ConfigError(f"epochs: expected at least 1. Received: {self.epochs}.")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience: expected at least 1 epoch. Received: {self.patience}.")
+
+
+@dataclass
+class History:
+    """The epochs so far.
+
+    Attributes:
+        select: the score that decides.
+        rows: one per epoch, from 1: epoch, train_s, learning_rate, loss, and the scores with "dev_" before their names.
+    """
+
+    select: str
+    rows: list[dict[str, Number]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, Number]:
+        """The row of the best epoch, the earliest of equals."""
+        return max(self.rows, key=lambda row: row[f"dev_{self.select}"])
+
+    def is_stale(self, patience: int | None) -> bool:
+        """Whether the last `patience` epochs brought nothing better."""
+        return bool(self.rows) and patience is not None and len(self.rows) - self.best["epoch"] >= patience
+
+    def to_csv(self) -> bytes:
+        """history.csv."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue().encode()
+
+
+def sgd(
+    learning_rate: float, momentum: float, decay: float = 0.0, clip_value: float | None = None
+) -> "keras.optimizers.Optimizer":
+    """Stochastic gradient descent whose learning rate falls with every step, ``learning_rate / (1 + decay step)``.
+
+    Args:
+        learning_rate, momentum: as usual.
+        decay: per step; 0 for a constant rate. It is no weight decay, whatever the paper of the recipe calls it.
+        clip_value: largest part of a gradient by absolute value; None for no limit.
+    """
+    import keras
+
+    rate: Any = learning_rate
+    if decay:
+        rate = keras.optimizers.schedules.InverseTimeDecay(learning_rate, decay_steps=1, decay_rate=decay)
+    return keras.optimizers.SGD(rate, momentum=momentum, clipvalue=clip_value)
+
+
+def compile_model(model: "keras.Model", optimiser: "keras.optimizers.Optimizer", loss: "keras.losses.Loss") -> None:
+    """Make a model ready for `train`."""
+    import keras
+
+    # Without XLA on TensorFlow: it lacks the operation of the augmentation and the fused GRU, and compiles every shape
+    # of a batch anew. JAX knows nothing else.
+    jit = keras.backend.backend() == "jax"
+    model.compile(optimizer=optimiser, loss=loss, jit_compile=jit)
+
+
+def seed_generators(model: "keras.Model", seed: int) -> None:
+    """Make all random layers of a model (dropout, augmentation) follow from `seed` and their place in it."""
+    learned = {id(variable) for variable in model.weights}
+    places = [variable for variable in model.variables if id(variable) not in learned]
+    for number, variable in enumerate(places):
+        state = np.random.SeedSequence([seed, number]).generate_state(1, np.uint32) >> 1
+        variable.assign(np.array([state[0], 0], variable.dtype))
+
+
+def train(
+    run: Run,
+    model: "keras.Model",
+    network: "keras.Model",
+    *,
+    batches: Callable[[int], Any],
+    evaluate: Callable[[], Mapping[str, float]],
+    finish_network: Callable[[Path], None],
+    schedule: Schedule,
+    progress: TrainingProgress,
+) -> History:
+    """Train epoch by epoch, keeping the best network and, after every epoch, all that going on needs.
+
+    A run that was killed goes on after its last whole epoch, and ends as if it had not been: order of the frames,
+    optimiser and random layers are where they were.
+
+    Args:
+        run: the folder.
+        model: compiled, with the random layers of training; its `variables` and its optimiser's are the state.
+        network: what is kept; shares its weights with `model`.
+        batches: number of an epoch, from 0 -> an iterator of (inputs, targets), or a `keras.utils.PyDataset` or
+            whatever else of known length `keras.Model.fit` takes as `x`.
+        evaluate: the dev split's scores with the network as it is now.
+        finish_network: called with the saved `.keras` file before it becomes the run's network.
+        schedule: when it ends.
+        progress: told each epoch.
+
+    Raises:
+        RunError: the loss is not a finite number, or the state of a killed run is damaged.
+        StorageError: the run folder cannot be written.
+    """
+    history = History(schedule.select, restore_state(run, model))
+    if history.rows:
+        progress.say(f"Going on after epoch {len(history.rows)} of {schedule.epochs}.")
+    log = EventLog(run.folder / "logs")
+    while len(history.rows) < schedule.epochs and not history.is_stale(schedule.patience):
+        row = _epoch(run, model, len(history.rows), batches, evaluate)
+        history.rows.append(row)
+        if history.best is row:
+            _keep(run, network, finish_network)
+        write_whole(run.folder / "history.csv", history.to_csv())
+        log.write(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+        save_state(run, model, history.rows)  # last: an epoch that it does not know is done again
+        progress.epoch(_sentence(row, schedule))
+    return history
+
+
+def finish(run: Run, history: History, **content: Any) -> Run:
+    """Mark a run as finished, with its best epoch and more content; what only going on needs is removed."""
+    best = history.best
+    curves = {name: [row[name] for row in history.rows] for name in history.rows[0] if name == "loss" or "dev_" in name}
+    save_figure(curves_figure(curves, best_epoch=int(best["epoch"]), title=run.folder.name), run.folder / "curves.png")
+    finished = run.update(
+        finished=utc_now(),
+        best=best,
+        select=history.select,
+        num_epochs=len(history.rows),
+        keras_backend=keras_backend(),
+        **content,
+    )
+    shutil.rmtree(run.state, ignore_errors=True)
+    return finished
+
+
+def check_finite(run: Run, what: str, values: float | Array) -> None:
+    """Refuse numbers that diverged.
+
+    Raises:
+        RunError: one of them is not finite.
+    """
+    if not np.all(np.isfinite(values)):
+        raise RunError(
+            f"{run.folder}: the {what} is not a finite number any more.\n"
+            "Expected training to converge. Use a smaller --learning-rate, or look at the labels."
+        )
+
+
+def predict(network: "keras.Model", batches: Iterator[Any]) -> Array:
+    """What a network gives for all batches, (N, K) float32; the iterator is closed."""
+    with closing_iterator(batches):
+        return np.concatenate([np.asarray(network.predict_on_batch(batch), np.float32) for batch in batches])
+
+
+@contextlib.contextmanager
+def closing_iterator(items: Any) -> Iterator[None]:
+    """Close what can be closed at the end: a generator, or a `Prefetch` with its thread."""
+    try:
+        yield
+    finally:
+        if close := getattr(items, "close", None):
+            close()
+
+
+def _epoch(
+    run: Run,
+    model: "keras.Model",
+    epoch: int,
+    batches: Callable[[int], Any],
+    evaluate: Callable[[], Mapping[str, float]],
+) -> dict[str, Number]:
+    start = time.perf_counter()
+    loss = _fit(model, batches(epoch))
+    check_finite(run, "loss", loss)
+    train_s = time.perf_counter() - start
+    scores = evaluate()
+    return {
+        "epoch": epoch + 1,
+        "train_s": round(train_s, 3),
+        "learning_rate": float(model.optimizer.learning_rate),
+        "loss": loss,
+        **{f"dev_{name}": float(value) for name, value in scores.items()},
+    }
+
+
+def _fit(model: "keras.Model", data: Any) -> float:
+    """One epoch; the mean loss over its rows.
+
+    `fit` must not be given an iterator: on TensorFlow it finds the end by a step that fails half-way, after the step
+    counter and the random layers may have moved on, and it hides the iterator's own errors behind TensorFlow's.
+    """
+    if not isinstance(data, Iterator):
+        return float(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
+    total, num_rows = 0.0, 0
+    with closing_iterator(data):
+        for inputs, targets in data:
+            loss = float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+            total, num_rows = total + loss * len(targets), num_rows + len(targets)
+    return total / max(1, num_rows)
+
+
+def _keep(run: Run, network: "keras.Model", finish_network: Callable[[Path], None]) -> None:
+    """Save the network beside, then give it its name."""
+    partial = run.state / "best.keras"
+    try:
+        run.state.mkdir(parents=True, exist_ok=True)
+        network.save(partial)
+        finish_network(partial)
+        write_whole(run.network, partial.read_bytes())
+        partial.unlink()
+    except OSError as error:
+        raise storage_error(run.network, error) from error
+
+
+def _sentence(row: Mapping[str, Number], schedule: Schedule) -> str:
+    shown = {name: value for name, value in row.items() if name not in ("epoch", "train_s", "learning_rate")}
+    listed = ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if math.isfinite(value))
+    return f"epoch {row['epoch']} of at most {schedule.epochs}: {listed} ({row['train_s']:.0f} s)"

@@ -1,0 +1,153 @@
+"""Which frames a CNN is trained and judged on: cached, labelled, balanced, and fit to learn from."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emopipe.errors import ConfigError, ManifestError
+from emopipe.models.balance import balance
+from emopipe.stages.cached_plan import cached_plan
+from emopipe.stages.crop_source import FrameTable
+from emopipe.stages.labelled import LabelledSplit, labelled_clips
+from emopipe.stages.spec import Plan
+from emopipe.store.cache import Cache
+from emopipe.typing import Floats
+
+if TYPE_CHECKING:
+    from emopipe.stages.train_cnn import TrainCnnConfig
+
+_PLANE = ("valence", "arousal")
+_BALANCE_STREAM = 1  # keeps these draws apart from others of the same seed
+
+
+@dataclass(frozen=True)
+class TrainingFrames:
+    """The frames of both splits.
+
+    Attributes:
+        plan: the corpus and the settings its faces were made with.
+        train, dev: the frames; their targets are one column per target, or one-hot for classes.
+        task: of the labels.
+        targets: names of what is predicted; for classes, of the one column that holds them.
+        classes: their names; () for numbers.
+        identity: what decides, beside the settings, which frames and labels these are.
+        counts: frames of both splits, and of the training split before balancing.
+        planes: what balancing did: title -> (N, 2) valence and arousal of the training frames; empty without it.
+        ceiling: k_max of the balancing in frames; None without it.
+        notes: what the user is to be told.
+    """
+
+    plan: Plan
+    train: FrameTable
+    dev: FrameTable
+    task: str
+    targets: tuple[str, ...]
+    classes: tuple[str, ...]
+    identity: dict[str, str]
+    counts: dict[str, int]
+    planes: dict[str, Floats]
+    ceiling: float | None
+    notes: tuple[str, ...]
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the network."""
+        return len(self.classes or self.targets)
+
+
+def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path, faces: str = "") -> TrainingFrames:
+    """Find the frames, draw the balanced ones, and refuse what nothing can be learned from.
+
+    Args:
+        config: splits, task, targets and balancing.
+        cache, dataset, root: where faces and labels are.
+        faces: beginning of a faces fingerprint, where the cache holds several sets of this dataset.
+
+    Raises:
+        ManifestError: a split is empty, labels are missing or not finite, a target is constant, a class has no frame.
+        ConfigError: nothing is cached, or a name is unknown.
+    """
+    plan = cached_plan(cache, "faces", dataset, root, faces)
+    train = labelled_clips(plan, cache, "faces", config.train_split, config.task)
+    dev = labelled_clips(plan, cache, "faces", config.dev_split, config.task)
+    if (train.targets, train.classes) != (dev.targets, dev.classes):
+        raise ManifestError(f"{root}: splits '{train.split}' and '{dev.split}' are not labelled for the same targets.")
+    if train.task == "au":
+        raise ConfigError("train-cnn: action units are not trained. Expected a task of numbers or of classes.")
+    for name in config.targets:
+        if name not in train.targets:
+            raise ConfigError(f"targets: expected some of {', '.join(train.targets)}. Received: '{name}'.")
+    targets = tuple(name for name in train.targets if not config.targets or name in config.targets)
+    columns = [train.targets.index(name) for name in targets]
+    everything = FrameTable.of_clips(train.clips)
+    table, planes, ceiling = _balanced(everything, train.targets, config)
+    tables = [_with_targets(each, columns, len(train.classes)) for each in (table, FrameTable.of_clips(dev.clips))]
+    _check_targets(tables[0], train, targets, needs_every_class=True)
+    # A dev split without a class still has a score, in which that class counts as 0.
+    _check_targets(tables[1], dev, targets, needs_every_class=False)
+    return TrainingFrames(
+        plan=plan,
+        train=tables[0],
+        dev=tables[1],
+        task=train.task,
+        targets=targets,
+        classes=train.classes,
+        identity={"faces": plan.faces.fingerprint, "train_frames": _digest(train), "dev_frames": _digest(dev)},
+        counts={"train_before_balancing": len(everything), "train": len(table), "dev": len(tables[1])},
+        planes=planes,
+        ceiling=ceiling,
+        notes=(*train.notes, *dev.notes),
+    )
+
+
+def _balanced(
+    table: FrameTable, targets: tuple[str, ...], config: "TrainCnnConfig"
+) -> tuple[FrameTable, dict[str, Floats], float | None]:
+    if config.balance == "none":
+        return table, {}, None
+    if not set(_PLANE) <= set(targets):
+        raise ConfigError(f"balance: expected a task with valence and arousal. Received: {', '.join(targets)}.")
+    plane = table.targets[:, [targets.index(name) for name in _PLANE]]
+    generator = np.random.default_rng([config.seed, _BALANCE_STREAM])
+    drawn = balance(plane[:, 0], plane[:, 1], config.balance, generator, literal=config.literal_balance)
+    planes = {"all training frames": plane, f"balanced ({config.balance})": plane[drawn.keep]}
+    return table.select(drawn.keep), planes, drawn.ceiling
+
+
+def _with_targets(table: FrameTable, columns: list[int], num_classes: int) -> FrameTable:
+    if num_classes:
+        return replace(table, targets=np.eye(num_classes)[table.targets[:, 0].astype(np.int64)])
+    return replace(table, targets=table.targets[:, columns])
+
+
+def _check_targets(
+    table: FrameTable, split: LabelledSplit, targets: tuple[str, ...], *, needs_every_class: bool
+) -> None:
+    """Refuse targets from which nothing can be learned or on which nothing can be scored."""
+    if split.classes:
+        absent = [name for name, count in zip(split.classes, table.targets.sum(axis=0), strict=True) if count == 0]
+        if absent and needs_every_class:
+            raise ManifestError(
+                f"split '{split.split}', task '{split.task}': no frame of class {', '.join(absent)}.\n"
+                "Expected every class in training. Are all clips extracted? Look with: emopipe datasets check"
+            )
+        return
+    for name, column in zip(targets, table.targets.T, strict=True):
+        if np.ptp(column) == 0:
+            raise ManifestError(
+                f"split '{split.split}', task '{split.task}': {name} is {column[0]:g} in all {len(column)} frames.\n"
+                "Expected labels that vary: a constant can neither be learned nor scored."
+            )
+
+
+def _digest(split: LabelledSplit) -> str:
+    """Digest of crops and labels, so that a run is not gone on with on others."""
+    digest = hashlib.sha256()
+    for clip in split.clips:
+        digest.update(f"{clip.entry.clip_id}\0{clip.entry.sha256}\n".encode("utf-8", "surrogateescape"))
+        digest.update(clip.valid.tobytes())
+        digest.update(np.ascontiguousarray(clip.values[clip.valid]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""What several test files share: tiny videos of a real face, corpora made of them, and ways to call the program."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+NUM_FRAMES = 25  # of every tiny video: two chunks of face rows, the second one not full
+CLIPS = ("ann", "ben", "cid", "dot", "eve")
+PROGRAM = ("-c", "from emopipe_cli.main import main; main()")
+KHORRAMI = ("--backbone", "khorrami", "--weights", "none")
+TWO_TAPS = ("dense:flat", "pool2:gap")
+KEEP = """
+import sys
+from pathlib import Path
+from emopipe.models.backbones import resolve_backbone
+from emopipe.models.building import build_network
+for taps in ((), tuple(sys.argv[2:])):
+    build_network(resolve_backbone("khorrami", "none", taps, weights_folder=Path(sys.argv[1]), device="cpu"))
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON value on stdout."""
+        return json.loads(self.out)
+
+
+def face_frames(num_frames: int, start: int = 0, size: tuple[int, int] = (160, 120)) -> list[np.ndarray]:
+    """A real face that drifts over a real background; another `start` gives other pictures."""
+    import cv2
+    from skimage.data import astronaut
+
+    portrait = astronaut()
+    frames = []
+    for index in range(start, start + num_frames):
+        x, y = 70 + 2 * (index % 20), 4 + index % 9
+        frames.append(cv2.resize(portrait[y : y + 240, x : x + 320], size, interpolation=cv2.INTER_AREA))
+    return frames
+
+
+@pytest.fixture(scope="session")
+def face_videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Clip id -> a video of `NUM_FRAMES` frames at 25 Hz with a face in each; no two are alike."""
+    from emopipe.media.video import write_video
+
+    folder = tmp_path_factory.mktemp("videos")
+    for number, name in enumerate(CLIPS):
+        write_video(folder / f"{name}.mp4", face_frames(NUM_FRAMES, 3 * number), Fraction(25))
+    return {name: folder / f"{name}.mp4" for name in CLIPS}
+
+
+@pytest.fixture
+def make_corpus(face_videos, tmp_path):
+    """``make_corpus("ann", "ben")`` -> a new folder with copies of these videos."""
+
+    def make(*names: str, folder: str = "corpus") -> Path:
+        root = tmp_path / folder
+        root.mkdir(exist_ok=True)
+        for name in names:
+            shutil.copy(face_videos[name], root / f"{name}.mp4")
+        return root
+
+    return make
+
+
+def run_program(*arguments: object, runner: tuple[str, ...] = PROGRAM, environment: dict[str, str] | None = None):
+    """Call the program in a process of its own."""
+    command = [sys.executable, *runner, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, timeout=300, check=False
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def program():
+    """``program("extract", ...)`` -> `Outcome` of the real command line in a process of its own."""
+    return run_program
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """As `program`, but in this process, which saves the second that a start costs."""
+    from emopipe_cli.main import main
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["emopipe", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def kept_weights(tmp_path_factory) -> Path:
+    """A cache's folder of weights in which the Khorrami network is kept, so that runs on it need no keras.
+
+    Its exported graphs are those of the default tap and of `TWO_TAPS`.
+    """
+    folder = tmp_path_factory.mktemp("kept") / "weights"
+    subprocess.run([sys.executable, "-c", KEEP, str(folder), *TWO_TAPS], check=True, capture_output=True, timeout=300)
+    return folder
+
+
+@pytest.fixture
+def make_cache(kept_weights, tmp_path):
+    """``make_cache()`` -> a new cache that holds nothing but the Khorrami network."""
+
+    def make(name: str = "cache") -> Path:
+        shutil.copytree(kept_weights, tmp_path / name / "weights")
+        return tmp_path / name
+
+    return make

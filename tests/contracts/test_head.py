@@ -1,0 +1,157 @@
+"""What every registered head promises, on this backend and on another."""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emopipe.config import from_dict, to_dict
+from emopipe.errors import ConfigError, UnknownNameError
+from emopipe.models.heads import HEADS, MeanHeadConfig, RnnHeadConfig, build_head, save_head
+from emopipe.models.weights import load_network
+
+NUM_FEATURES, LENGTH, BATCH_SIZE = 12, 9, 16
+SUM_ORDER = 1e-5  # masked and unmasked kernels may add in another order
+
+CASES = {
+    "rnn simple": ("rnn", RnnHeadConfig(cells="simple", units=(7,))),
+    "rnn gru": ("rnn", RnnHeadConfig(units=(8, 8, 5))),
+    "rnn lstm": ("rnn", RnnHeadConfig(cells="lstm", units=(6, 5))),
+    "rnn both ways": ("rnn", RnnHeadConfig(units=(6, 5), bidirectional=True, dropout=0.2)),
+    "rnn classes": ("rnn", RnnHeadConfig(units=(6,), num_outputs=5, output_activation="softmax")),
+    "mean": ("mean", MeanHeadConfig()),
+}
+every_case = pytest.mark.parametrize("case", CASES)
+
+
+@functools.cache
+def head_of(case):
+    return build_head(*CASES[case], NUM_FEATURES)
+
+
+@functools.cache
+def windows():
+    return np.random.default_rng(0).standard_normal((BATCH_SIZE, LENGTH, NUM_FEATURES)).astype(np.float32)
+
+
+def outputs(head, features, mask=None):
+    return np.asarray(head.predict_on_batch({"features": features, "mask": mask}))
+
+
+def test_every_head_is_under_test():
+    assert {name for name, _ in CASES.values()} == set(HEADS)
+
+
+@every_case
+def test_gives_one_row_per_window(case):
+    config = CASES[case][1]
+    values = outputs(head_of(case), windows())
+    assert (values.shape, values.dtype) == ((BATCH_SIZE, config.num_outputs), np.float32)
+    assert np.ptp(values, axis=0).min() > 0, "does not depend on the features"
+    if config.output_activation == "softmax":
+        np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-6)
+    assert head_of(case).get_layer("output").activation.__name__ == config.output_activation
+
+
+@every_case
+def test_padding_changes_nothing(case):
+    expected = outputs(head_of(case), windows())
+    rubbish = np.full((BATCH_SIZE, 4, NUM_FEATURES), 9, np.float32)
+    padded = np.concatenate([windows(), rubbish], axis=1)
+    mask = np.arange(LENGTH + 4) < LENGTH
+    received = outputs(head_of(case), padded, np.tile(mask, (BATCH_SIZE, 1)))
+    np.testing.assert_allclose(received, expected, atol=SUM_ORDER)
+    unmasked = outputs(head_of(case), padded, np.ones((BATCH_SIZE, LENGTH + 4), bool))
+    assert np.abs(unmasked - expected).max() > 100 * SUM_ORDER, "the mask has no effect"
+
+
+@every_case
+def test_windows_of_different_lengths_share_a_batch(case):
+    lengths = np.arange(BATCH_SIZE) % LENGTH + 1
+    mask = np.arange(LENGTH) < lengths[:, None]
+    together = outputs(head_of(case), windows(), mask)
+    for length in (1, 4, LENGTH):
+        (numbers,) = np.nonzero(lengths == length)
+        alone = outputs(head_of(case), windows()[numbers, :length])
+        np.testing.assert_allclose(together[numbers], alone, atol=SUM_ORDER)
+
+
+@every_case
+def test_a_step_of_training_lowers_the_loss(case):
+    import keras
+
+    name, config = CASES[case]
+    head = build_head(name, dataclasses.replace(config, **({"dropout": 0.0} if name == "rnn" else {})), NUM_FEATURES)
+    head.compile(keras.optimizers.SGD(0.1), "mse")
+    inputs = {"features": windows(), "mask": None}
+    truth = np.random.default_rng(1).uniform(-1, 1, (BATCH_SIZE, config.num_outputs)).astype(np.float32)
+    before = float(head.test_on_batch(inputs, truth))
+    head.train_on_batch(inputs, truth)
+    assert float(head.test_on_batch(inputs, truth)) < before - 1e-4
+
+
+@every_case
+def test_its_configuration_goes_through_json(case):
+    name, config = CASES[case]
+    content = json.loads(json.dumps(to_dict(config)))
+    again = from_dict(HEADS.load(name).config, content)
+    assert again == config
+    np.testing.assert_array_equal(
+        outputs(build_head(name, again, NUM_FEATURES), windows()), outputs(head_of(case), windows())
+    )
+
+
+@every_case
+def test_saved_and_loaded_it_is_the_same(case, tmp_path):
+    head = build_head(*CASES[case], NUM_FEATURES)
+    expected = outputs(head, windows())
+    head.compile("adam", "mse")  # a compiled head has momenta, twice as large as the head
+    head.train_on_batch({"features": windows(), "mask": None}, np.zeros((BATCH_SIZE, CASES[case][1].num_outputs)))
+    trained = outputs(head, windows())
+    path = tmp_path / "head.keras"
+    save_head(head, path)
+    loaded = load_network(path)
+    np.testing.assert_array_equal(outputs(loaded, windows()), trained)
+    assert np.abs(trained - expected).max() > 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["head.keras"]
+    assert path.stat().st_size < 4 * head.count_params() + 200_000
+    assert not loaded.compiled
+
+
+@every_case
+def test_weights_follow_the_seed(case):
+    name, config = CASES[case]
+    same, other = build_head(name, config, NUM_FEATURES), build_head(name, config, NUM_FEATURES, seed=1)
+    kernels = [variable.path for variable in same.weights if "kernel" in variable.path]
+    arrays = {variable.path: np.asarray(variable) for variable in same.weights}
+    for variable in head_of(case).weights:
+        np.testing.assert_array_equal(np.asarray(variable), arrays[variable.path])
+    for variable in other.weights:
+        assert np.array_equal(np.asarray(variable), arrays[variable.path]) == (variable.path not in kernels)
+    assert len({arrays[path].tobytes() for path in kernels}) == len(kernels), "two kernels start equal"
+
+
+def test_mistakes_are_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'rnn'"):
+        build_head("rn", RnnHeadConfig(), 3)
+    with pytest.raises(ConfigError, match="head 'mean': expected a MeanHeadConfig. Received: RnnHeadConfig"):
+        build_head("mean", RnnHeadConfig(), 3)
+    with pytest.raises(ConfigError, match="at least one feature"):
+        build_head("rnn", RnnHeadConfig(), 0)
+
+
+@pytest.mark.slow
+def test_another_backend_keeps_the_promises():
+    import keras
+
+    other = "jax" if keras.backend.backend() != "jax" else "tensorflow"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__)), "-k", "not another"]
+    environment = {**os.environ, "KERAS_BACKEND": other}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]

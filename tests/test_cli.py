@@ -1,0 +1,213 @@
+"""The contract of the command line: what goes to stdout, what to stderr, and how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from emopipe.store.cache import Cache
+
+from .conftest import KHORRAMI, NUM_FRAMES, PROGRAM
+
+FACES = ("--only", "faces")
+REPORT_KEYS = {"clips", "frames", "valid", "steps", "fps"}  # further keys may follow
+HELP_S = 1.0
+HEAVY = ("keras", "tensorflow", "cv2", "dlib", "onnxruntime", "h5py", "librosa", "skimage", "matplotlib")
+
+
+@pytest.fixture
+def where(make_corpus, tmp_path):
+    return ("--dataset", "folder", "--root", make_corpus("ann"), "--cache", tmp_path / "cache")
+
+
+# --- help
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys; from emopipe_cli.main import main; sys.argv = ['emopipe', '--help']\n"
+        "try:\n    main()\n"
+        f"finally:\n    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    durations = []
+    for _ in range(3):  # the best of three: other processes may be at work
+        begun = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        durations.append(time.monotonic() - begun)
+    assert min(durations) < HELP_S
+    assert done.stderr.strip() == "[]"
+    for command in ("extract", "cache", "datasets", "list", "doctor", "phantom"):
+        assert f"  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("command", ["extract", "phantom", "cache", "cache verify", "datasets check", "list", "doctor"])
+def test_every_command_has_help(call, command):
+    outcome = call(*command.split(), "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: emopipe {command}")
+
+
+def test_planning_and_faces_load_no_keras(where):
+    code = (
+        "import sys; from emopipe_cli.main import main\n"
+        "try:\n    main()\n"
+        "finally:\n    print([name for name in ('keras', 'tensorflow') if name in sys.modules], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "extract", *map(str, where)]
+    for options in (("--backbone", "khorrami", "--weights", "none", "--dry-run"), FACES):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+        assert done.stderr.strip() == "[]"
+
+
+def test_the_installed_script_is_the_program():
+    script = os.path.join(os.path.dirname(sys.executable), "emopipe")  # noqa: PTH118, PTH120
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("emopipe, version ")
+
+
+# --- what goes where
+
+
+def test_json_is_exactly_one_object_on_stdout(where, program):
+    outcome = program("extract", *where, *FACES, "--json")
+    assert outcome.code == 0
+    assert outcome.err == "", "progress is for a terminal"
+    assert outcome.out.count("\n") == 1
+    report = json.loads(outcome.out)
+    assert report.keys() >= REPORT_KEYS
+    assert report["clips"] == {"done": 1, "reused": 0, "failed": 0}
+    assert (report["frames"], report["valid"]) == (NUM_FRAMES, NUM_FRAMES)
+    assert report["steps"].keys() == {"start", "decode", "detect", "align", "write"}
+    for step in report["steps"].values():
+        assert step.keys() == {"seconds", "device"}
+        assert step["seconds"] >= 0
+        assert step["device"] in ("cpu", "gpu")
+    assert report["fps"] == pytest.approx(NUM_FRAMES / report["seconds"], rel=0.01)
+
+
+def test_json_with_features_is_one_object_too(make_corpus, make_cache, program):
+    where = ("--dataset", "folder", "--root", make_corpus("ann"), "--cache", make_cache())
+    report = program("extract", *where, *KHORRAMI, "--json").json
+    assert report["steps"].keys() == {"start", "decode", "detect", "align", "features", "write"}
+    assert any("seeded random weights" in note for note in report["notes"])
+
+
+def test_text_is_for_people(where, call):
+    outcome = call("extract", *where, *FACES)
+    lines = outcome.out.splitlines()
+    assert lines[0] == "clips: 1 done, 0 reused, 0 failed"
+    assert lines[1].startswith(f"frames: {NUM_FRAMES}, 100.0 % with a face, ")
+    steps = [line.split()[0] for line in lines[2:]]
+    assert sorted(steps) == ["align", "decode", "detect", "start", "write"]
+    assert all(line.endswith("cpu") for line in lines[2:])
+
+
+# --- exit codes
+
+
+def test_exit_codes(where, call):
+    root = where[3]
+    assert call("extract", *where, *FACES).code == 0
+    (root / "bad.mp4").write_bytes(b"")
+    assert call("extract", *where, *FACES).code == 1, "partly failed"
+    assert call("extract", *where, *FACES, "--json").code == 1
+    assert call("extract", *where[:-2], "--cache", root / "bad.mp4", *FACES).code == 1, "the cache is a file"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract"],
+        ["extract", "--dataset", "folder", "--limit", "0"],
+        ["extract", "--dataset", "folder", "--limit", "x"],
+        ["extract", "--dataset", "folder", "--only", "everything"],
+        ["extract", "--dataset", "folder", "--detect-every", "0"],
+        ["extract", "--dataset", "folder", "--workers", "0"],
+        ["extract", "--dataset", "folder", "--no-such-option"],
+        ["no-such-command"],
+        ["list", "everything"],
+        ["cache", "prune"],
+    ],
+)
+def test_wrong_usage_exits_with_2_and_shows_the_usage(call, arguments):
+    outcome = call(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("Usage: emopipe")
+    assert "Error: " in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--dataset", "foldr"), "Did you mean 'folder'"),
+        (("--detector", "nobody"), "Known: "),
+        (("--backbone", "resnet5", "--only", "features"), "Did you mean 'resnet50'"),
+        (("--fps", "-1"), "expected frames per second above 0"),
+    ],
+)
+def test_an_impossible_setting_is_one_short_message(where, call, tmp_path, options, words):
+    outcome = call("extract", *where, *FACES, *options)
+    assert outcome.code in (1, 2)
+    assert outcome.out == ""
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 4
+    assert not list((tmp_path / "cache").glob("*.h5"))
+
+
+# --- the other commands
+
+
+def test_cache_commands(where, call, tmp_path):
+    cache = ("--cache", tmp_path / "cache")
+    for command in ("list", "verify", "repair"):
+        outcome = call("cache", command, *cache)
+        assert outcome.code == 1
+        assert "there is no cache here" in outcome.err
+        assert "EMOPIPE_CACHE" in outcome.err
+    call("extract", *where, *FACES)
+    (listed,) = call("cache", "list", *cache, "--json").json
+    assert (listed["kind"], listed["what"], listed["num_clips"]) == ("faces", "retinaface-procrustes5", 1)
+    beginning = listed["fingerprint"][:10]
+    assert beginning in call("cache", "list", *cache).out
+    assert call("cache", "verify", *cache).out == "1 of 1 shards are sound.\n"
+    assert call("cache", "verify", *cache, "--json").json == {"shards": 1, "damaged": []}
+
+    outcome = call("cache", "prune", beginning, *cache)
+    assert outcome.code == 0
+    assert outcome.out.count("would delete: ") == 2
+    assert "--yes" in outcome.err
+    assert len(Cache(tmp_path / "cache").records()) == 1
+    assert call("cache", "prune", "zzz", *cache, "--yes").code == 1
+    outcome = call("cache", "prune", beginning, *cache, "--yes")
+    assert outcome.out.count("deleted: ") == 2
+    assert Cache(tmp_path / "cache").records() == []
+    assert not list((tmp_path / "cache").glob("*.h5"))
+
+
+def test_names_are_listed(call):
+    detectors = call("list", "detectors").out
+    assert {line.split()[0] for line in detectors.splitlines()} >= {"retinaface", "mtcnn", "dlib_hog", "haar", "yunet"}
+    backbones = call("list", "backbones").out.splitlines()
+    assert {line.split()[0] for line in backbones} >= {"khorrami", "vgg16", "resnet50", "densenet121", "mobilenetv2"}
+    assert "affwild2" in call("datasets", "list").out
+
+
+def test_doctor_says_what_there_is(call):
+    findings = call("doctor", "--json").json
+    assert findings["versions"]["emopipe"]
+    assert findings["detectors"]["retinaface"].startswith("ready")
+    assert "none" in findings["weights"]["khorrami"]
+    text = call("doctor").out
+    assert "retinaface" in text
+    assert "device: " in text
+
+
+def test_the_program_is_importable_under_its_own_name_only():
+    code = "import importlib.util as u; print(u.find_spec('emopipe_cli') is not None)"
+    done = subprocess.run([sys.executable, *PROGRAM[:1], code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"

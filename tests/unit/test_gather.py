@@ -1,0 +1,248 @@
+"""Batches of windows: the same numbers from memory, from a file and from the device; on this backend and another."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emopipe.errors import RecordError
+from emopipe.models.gather import (
+    batches,
+    epoch_order,
+    gather,
+    gather_ops,
+    head_inputs,
+    predict_windows,
+    resident_model,
+)
+from emopipe.models.heads import HEADS, RnnHeadConfig, build_head, save_head
+from emopipe.models.rows import Rows
+from emopipe.models.windows import DensePlan, SparsePlan, WindowConfig, make_plan, prediction_plan
+
+NUM_FEATURES = 6
+SAME = 1e-5  # a masked and an unmasked kernel add in another order
+
+
+def table(lengths=(40, 7, 60), seed=0, dtype=np.float16, num_features=NUM_FEATURES) -> Rows:
+    """Clips with invalid rows, whose features are NaN."""
+    random = np.random.default_rng(seed)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    num_rows = int(starts[-1])
+    valid = random.random(num_rows) < 0.9
+    features = random.standard_normal((num_rows, num_features)).astype(dtype)
+    features[~valid] = np.nan
+    labels = random.uniform(-1, 1, (num_rows, 2)).astype(np.float32)
+    frames = np.concatenate([np.arange(length) for length in lengths])
+    names = tuple(map(str, range(len(lengths))))
+    return Rows(features, valid, labels, np.ones(num_rows, bool), starts, frames, names)
+
+
+def plans_of(rows: Rows):
+    """A plan of every kind."""
+    hold = make_plan(rows, WindowConfig(8, gaps="hold"))
+    sparse = SparsePlan(np.array([[3, 1, 2, 2], [5, 9, -1, -1], [45, -1, -1, -1]], np.int32), np.array([2, 9, 45]))
+    return {
+        "drop": make_plan(rows, WindowConfig(8)),
+        "hold": hold,
+        "predict drop": prediction_plan(rows, WindowConfig(8, target="next")).plan,
+        "predict hold": prediction_plan(rows, WindowConfig(8, gaps="hold")).plan,
+        "sparse": SparsePlan(sparse.table, sparse.target_rows, hold.hold_index),
+    }
+
+
+def small_head(units=(5, 4), num_features=NUM_FEATURES):
+    return build_head("rnn", RnnHeadConfig(units=units), num_features)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_batch_is_the_rows_of_its_windows(dtype):
+    rows = table(dtype=dtype)
+    for name, plan in plans_of(rows).items():
+        order = np.random.default_rng(1).permutation(len(plan))
+        batch = gather(rows.features, plan, order, check=True)
+        assert batch.dtype == np.float32
+        for window, steps in zip(batch, plan.rows(order), strict=True):
+            for values, row in zip(window, steps, strict=True):
+                expected = np.zeros(NUM_FEATURES) if row < 0 else rows.features[row]
+                np.testing.assert_array_equal(values, expected, err_msg=name)
+
+
+def test_a_file_gives_what_memory_gives(tmp_path):
+    rows = table()
+    np.save(tmp_path / "features.npy", rows.features)
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    for plan in plans_of(rows).values():
+        numbers = np.arange(len(plan))
+        np.testing.assert_array_equal(gather(mapped, plan, numbers), gather(rows.features, plan, numbers))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_device_gathers_the_same_bits(dtype):
+    from keras import ops
+
+    rows = table(dtype=dtype)
+    matrix = ops.convert_to_tensor(rows.features)
+    for name, plan in plans_of(rows).items():
+        numbers = np.arange(len(plan))
+        device = ops.convert_to_numpy(gather_ops(matrix, ops.convert_to_tensor(plan.rows(numbers))))
+        host = gather(rows.features, plan, numbers)
+        assert device.dtype == host.dtype
+        assert device.tobytes() == host.tobytes(), name
+
+
+def test_nan_that_a_plan_lets_through_is_refused_by_row():
+    rows = table()
+    row = int(np.flatnonzero(~rows.valid)[0])
+    plan = DensePlan(np.array([row - 1]), np.array([row]), length=3)
+    with pytest.raises(RecordError, match=f"features, row {row}: expected finite"):
+        gather(rows.features, plan, np.array([0]), check=True)
+
+
+@pytest.mark.parametrize("gaps", ["drop", "hold"])
+def test_what_an_invalid_row_holds_changes_no_bit(gaps):
+    rows, head = table(), small_head()
+    for plan in (make_plan(rows, WindowConfig(8, gaps=gaps)), prediction_plan(rows, WindowConfig(8, gaps=gaps)).plan):
+        rows.features[~rows.valid] = np.nan
+        with_nan = predict_windows(head, rows.features, plan)
+        rows.features[~rows.valid] = 7
+        assert predict_windows(head, rows.features, plan).tobytes() == with_nan.tobytes()
+        assert np.isfinite(with_nan).all()
+        assert len(with_nan) > 20
+
+
+def test_epochs_are_shuffled_by_seed_and_number():
+    order = epoch_order(1000, seed=1, epoch=2)
+    np.testing.assert_array_equal(order, epoch_order(1000, seed=1, epoch=2))
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+    for other in (epoch_order(1000, 1, 3), epoch_order(1000, 2, 2), epoch_order(1000, 2, 1), np.arange(1000)):
+        assert (order == other).mean() < 0.05
+
+
+def test_the_last_batch_is_what_is_left():
+    parts = list(batches(np.arange(10), 4))
+    assert [part.tolist() for part in parts] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert list(batches(np.arange(0), 4)) == []
+
+
+@pytest.mark.parametrize("name", sorted(HEADS))
+def test_predictions_stand_in_the_plans_order(name):
+    """Against windows cut to their real steps, without a mask."""
+    head = build_head(name, HEADS.load(name).config(), NUM_FEATURES)
+    rows = table(lengths=(12, 3, 30))
+    plan = prediction_plan(rows, WindowConfig(8)).plan
+    together = predict_windows(head, rows.features, plan, batch_size=16)
+    assert together.shape == (len(plan), 2)
+    for num_steps in range(1, 9):
+        (numbers,) = np.nonzero(plan.num_steps == num_steps)
+        cut = rows.features[plan.own_rows(numbers)[:, :num_steps]].astype(np.float32)
+        expected = np.asarray(head.predict_on_batch({"features": cut, "mask": None}))
+        np.testing.assert_allclose(together[numbers], expected, atol=SAME)
+    assert np.ptp(together, axis=0).min() > 0.01
+
+
+def test_an_empty_plan_gives_no_predictions():
+    rows = table(lengths=(3,))
+    assert predict_windows(small_head(), rows.features, make_plan(rows, WindowConfig(8))).shape == (0, 2)
+
+
+def test_a_head_is_told_of_padding_only_where_there_is_some():
+    rows = table()
+    plans = plans_of(rows)
+    told = {name: head_inputs(rows.features, plan, np.arange(2))["mask"] is not None for name, plan in plans.items()}
+    assert told == {"drop": False, "hold": False, "predict drop": True, "predict hold": True, "sparse": True}
+
+
+def test_resident_training_is_host_training():
+    import keras
+
+    rows = table(lengths=(80, 80))
+    plan = make_plan(rows, WindowConfig(8))
+    labels = rows.labels[plan.target_rows]
+    heads = [small_head(), small_head()]
+    resident = resident_model(heads[1], rows.features)
+    for model in (heads[0], resident):
+        model.compile(keras.optimizers.SGD(0.05), "mse")
+    seen = keras.Model(heads[0].input, heads[0].get_layer("features").output)
+    gathered = keras.Model(resident.input, resident.get_layer("gather").output)
+    for part in batches(epoch_order(len(plan), 0, 0), 16):
+        inputs = {"rows": plan.rows(part), "mask": None}
+        device = keras.ops.convert_to_numpy(gathered(inputs))
+        host = head_inputs(rows.features, plan, part)
+        assert host["features"].dtype == np.float16
+        in_head = keras.ops.convert_to_numpy(seen.predict_on_batch(host))
+        assert device.tobytes() == in_head.tobytes() == gather(rows.features, plan, part).tobytes()
+        host_loss = heads[0].train_on_batch(host, labels[part])
+        assert resident.train_on_batch(inputs, labels[part]) == pytest.approx(host_loss, rel=1e-4)
+    for one, other in zip(heads[0].get_weights(), heads[1].get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert not np.array_equal(heads[1].get_weights()[0], small_head().get_weights()[0])
+
+
+def test_both_ways_train_through_fit_with_and_without_padding():
+    rows = table(lengths=(80, 7))
+    for name in ("drop", "predict drop"):
+        plan = plans_of(rows)[name]
+        labels = np.zeros((len(plan), 2), np.float32)
+        for resident in (False, True):
+            head = small_head(units=(4,))
+            model = resident_model(head, rows.features) if resident else head
+            model.compile("sgd", "mse")
+
+            def pieces(plan=plan, labels=labels, resident=resident):
+                for part in batches(np.arange(16), 8):
+                    inputs = head_inputs(rows.features, plan, part)
+                    yield {"rows": plan.rows(part), "mask": inputs["mask"]} if resident else inputs, labels[part]
+
+            model.fit(pieces(), epochs=1, verbose=0, shuffle=False)
+            assert not np.array_equal(head.get_weights()[0], small_head(units=(4,)).get_weights()[0])
+
+
+def test_the_matrix_is_not_learned_not_widened_and_not_saved(tmp_path):
+    rows = table(lengths=(4000,), num_features=300)
+    head = build_head("rnn", RnnHeadConfig(), 300)
+    resident = resident_model(head, rows.features)
+    resident.compile("sgd", "mse")
+    assert resident.count_params() == head.count_params() + rows.features.size
+    assert [variable.path for variable in resident.trainable_variables] == [each.path for each in head.weights]
+    (matrix,) = resident.non_trainable_weights
+    assert (matrix.dtype, tuple(matrix.shape)) == ("float16", (4000, 300))
+    plan = make_plan(rows, WindowConfig(100, gaps="hold"))
+    inputs = {"rows": plan.rows(np.arange(8)), "mask": None}
+    resident.train_on_batch(inputs, np.zeros((8, 2), np.float32))
+    assert np.asarray(matrix).tobytes() == rows.features.tobytes()
+    save_head(head, tmp_path / "head.keras")
+    assert (tmp_path / "head.keras").stat().st_size < 4 * head.count_params() + 200_000
+    assert [entry.name for entry in tmp_path.iterdir()] == ["head.keras"]
+
+
+def test_a_step_does_not_widen_the_matrix(monkeypatch):
+    """The batch becomes float32, not the gigabyte that it is taken from."""
+    import keras
+    from keras import ops
+
+    from emopipe.models import gather as module
+
+    seen = []
+
+    def looked_at(matrix, rows):
+        seen.append(ops.convert_to_tensor(matrix).dtype)
+        return gather_ops(matrix, rows)
+
+    monkeypatch.setattr(module, "gather_ops", looked_at)
+    resident = resident_model(small_head(), np.ones((9, NUM_FEATURES), np.float16))
+    resident({"rows": np.zeros((2, 3), np.int32), "mask": None})
+    assert [keras.backend.standardize_dtype(dtype) for dtype in seen] == ["float16"]
+
+
+@pytest.mark.slow
+def test_another_backend_does_the_same():
+    import keras
+
+    other = "jax" if keras.backend.backend() != "jax" else "tensorflow"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__)), "-k", "not another"]
+    environment = {**os.environ, "KERAS_BACKEND": other}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
