@@ -7,13 +7,28 @@ from datetime import UTC, datetime
 
 from emopipe.version import __version__
 
-_LIBRARIES = ("av", "dlib-bin", "dlib", "h5py", "keras", "mtcnn", "numpy", "onnxruntime", "opencv-python", "tensorflow")
+_LIBRARIES = (
+    "av",
+    "dlib-bin",
+    "dlib",
+    "h5py",
+    "jax",
+    "keras",
+    "mtcnn",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "opencv-python",
+    "opencv-python-headless",
+    "tensorflow",
+    "torch",
+)
 
 
 def library_versions() -> dict[str, str]:
     """Name -> version of emopipe and of every library whose version can change a number. Imports none of them."""
     versions = {"emopipe": __version__, "python": platform.python_version()}
-    for name in (*_LIBRARIES, "opencv-python-headless", "onnxruntime-gpu"):
+    for name in _LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -14,13 +14,13 @@ from emopipe.files import write_whole
 from emopipe.metrics import per_clip_scores, regression_scores
 from emopipe.models.bundle import Run, open_run
 from emopipe.models.engines import load_keras
+from emopipe.models.gather import predict_windows
 from emopipe.models.rows import Rows
 from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES, WindowConfig, prediction_plan
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.feature_rows import feature_rows
 from emopipe.stages.labelled import labelled_clips
-from emopipe.stages.train_rnn import predict_windows
 from emopipe.store.cache import Cache
 from emopipe.typing import Array, Floats
 
@@ -115,7 +115,7 @@ def _predict(run: Run, rows: Rows, window: WindowConfig) -> tuple[Floats, Array]
     wanted = prediction_plan(rows, window)
     predicted = np.full((len(rows), rows.labels.shape[1]), np.nan)
     if len(wanted.plan):
-        predicted[wanted.plan.target_rows] = predict_windows(network, rows, wanted.plan)
+        predicted[wanted.plan.target_rows] = predict_windows(network, rows.features, wanted.plan)
     return predicted, wanted.how
 
 

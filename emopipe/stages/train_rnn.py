@@ -13,7 +13,7 @@ from emopipe.metrics import batch_mean_concordance, concordance, rmse
 from emopipe.models.balance import CEILINGS, balance
 from emopipe.models.bundle import Run, begin_run, place_file
 from emopipe.models.engines import load_keras
-from emopipe.models.gather import batches, epoch_order, gather
+from emopipe.models.gather import batches, epoch_order, gather, predict_windows
 from emopipe.models.heads import MeanHeadConfig, RnnHeadConfig, build_head, save_head, units_of_layers
 from emopipe.models.losses import get_loss
 from emopipe.models.rows import Rows
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import keras
 
 Balance = Literal["none", "max", "mean", "midpoint"]
-_SCORE_BATCH = 512  # windows per forward pass when the dev split is scored
 
 
 @dataclass(frozen=True)
@@ -178,16 +177,6 @@ def train_rnn(
     return TrainReport(run, targets, best, len(history.rows), network.count_params(), counts, tuple(notes))
 
 
-def predict_windows(network: "keras.Model", rows: Rows, plan: DensePlan) -> Floats:
-    """(N, K) float64, what a head says of every window of a plan; batches are padded to one shape."""
-    predictions = []
-    for indices in batches(np.arange(len(plan)), _SCORE_BATCH):
-        padded = np.resize(indices, _SCORE_BATCH) if len(plan) > _SCORE_BATCH else indices
-        batch = {"features": gather(rows.features, plan, padded), "mask": plan.mask(padded)}
-        predictions.append(np.asarray(network.predict_on_batch(batch), np.float64)[: len(indices)])
-    return np.concatenate(predictions)
-
-
 def number_scores(truth: Floats, predicted: Floats, targets: tuple[str, ...], batch_size: int) -> dict[str, float]:
     """CCC and RMSE over all rows, and the mean of the batches' CCC that published curves show."""
     scores: dict[str, float] = {}
@@ -274,7 +263,7 @@ def _train(
             yield _batch(train, indices)
 
     def evaluate() -> dict[str, float]:
-        predicted = predict_windows(network, dev.rows, dev.plan)
+        predicted = predict_windows(network, dev.rows.features, dev.plan).astype(np.float64)
         training.check_finite(run, "prediction", predicted)
         return number_scores(dev.targets, predicted, targets, config.batch_size)
 
