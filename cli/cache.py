@@ -24,7 +24,7 @@ def list_cache(cache: Path | None, as_json: bool) -> None:
 
     sets = list_sets(Cache(resolve_cache(cache, must_exist=True)))
     if as_json:
-        click.echo(json.dumps([asdict(found) for found in sets]))
+        click.echo(json.dumps({"sets": [asdict(found) for found in sets]}))
         return
     click.echo(
         f"{'kind':<9}{'what':<28}{'fingerprint':<12}{'shards':>7}{'clips':>7}{'frames':>10}{'faces':>8}{'MB':>10}"
@@ -80,7 +80,7 @@ def repair(cache: Path | None, as_json: bool) -> None:
     finally:
         bar.close()
     if as_json:
-        click.echo(json.dumps([report.to_dict() for report in reports]))
+        click.echo(json.dumps({"repairs": [report.to_dict() for report in reports]}))
     else:
         click.echo("\n".join(report.to_text() for report in reports) or "Every shard is sound; nothing to repair.")
     if not all(report.is_complete for report in reports):

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from emopipe.errors import EmopipeError
+from emopipe.errors import EmopipeError, UnknownNameError
 from emopipe.version import __version__
 
 # command -> (module of this package, attribute, one line of help); listing them imports nothing.
@@ -59,7 +59,7 @@ def main() -> None:
         code = emopipe.main(prog_name="emopipe", standalone_mode=False)
     except EmopipeError as error:
         click.echo(f"emopipe: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UnknownNameError) else 1)  # a name that nobody knows is wrong usage
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

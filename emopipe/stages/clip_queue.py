@@ -49,7 +49,7 @@ class ClipQueue:
         self._kinds = {"all": ("faces", "features"), "faces": ("faces",), "features": ("features",)}[spec.only]
         self._retry_failed = spec.retry_failed
         self._begun = utc_now()
-        self._num_records = -1
+        self._known: frozenset[str] | None = None
         self._failed_keys: set[str] = set()
         self._news: dict[str, LedgerRow] = {}
         self.committed: Committed = {}
@@ -86,9 +86,10 @@ class ClipQueue:
     def look(self) -> None:
         """Take in what was committed since the last look."""
         records = self._cache.records()
-        if len(records) == self._num_records:
+        names = frozenset(record.path.name for record in records)
+        if names == self._known:
             return
-        self._num_records = len(records)
+        self._known = names
         self.committed = self._cache.find("faces", self._plan.faces.fingerprint)
         if self._plan.features is not None:
             self.committed |= self._cache.find("features", self._plan.features.fingerprint)

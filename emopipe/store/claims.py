@@ -61,8 +61,7 @@ class Claims:
     def remove_stale(self) -> None:
         """Remove the claims that dead processes left, those of clips that nobody asks for again among them."""
         for path in sorted(self._folder.glob("*.claim")):
-            if _is_stale(path):
-                self._remove_stale(path.stem)
+            self._remove_stale(path.stem)
 
     def release(self, keys: Iterable[str]) -> None:
         """Give claims back; keys that are not held are ignored."""
@@ -92,10 +91,17 @@ class Claims:
         return True
 
     def _remove_stale(self, key: str) -> bool:
-        """Remove a stale claim. Judging and removing happen under a lock, so that a fresh claim is never removed."""
+        """Whether the way is free, after a stale claim was removed.
+
+        Judging and removing happen under a lock, so that of several processes one removes. A claim that is gone is left
+        alone: what has the name by then may be somebody's fresh one, which is made without the lock.
+        """
         with self._lock():
-            if not _is_stale(self._path(key)):
-                return False
+            try:
+                if not _is_stale(self._path(key)):
+                    return False
+            except FileNotFoundError:
+                return True
             self._path(key).unlink(missing_ok=True)
             return True
 
@@ -121,10 +127,11 @@ class Claims:
 
 def _is_stale(path: Path) -> bool:
     try:
-        age_s = time.time() - path.stat().st_mtime
-        content = path.read_text()
+        with path.open() as file:  # age and owner of one and the same file, whatever gets its name meanwhile
+            age_s = time.time() - os.fstat(file.fileno()).st_mtime
+            content = file.read()
     except FileNotFoundError:
-        return True
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be read ({error.strerror}).", path=path) from error
     if age_s > STALE_AFTER_S:
