@@ -4,6 +4,7 @@
 are one matrix, and a window is a row of a plan: a start (`DensePlan`), or the rows themselves (`SparsePlan`).
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -56,14 +57,14 @@ class WindowConfig:
         return self.length + (self.target == "next")
 
 
-class _Plan:
+class _Plan(ABC):
     """What both kinds of plan share: windows as rows of the table, with gaps filled by `hold_index`."""
 
     hold_index: Ints | None
 
+    @abstractmethod
     def own_rows(self, indices: Ints) -> Ints:
         """(B,) window numbers -> (B, L) int32, the row of each step whether it is valid or not; -1 for padding."""
-        raise NotImplementedError
 
     def rows(self, indices: Ints) -> Ints:
         """(B,) window numbers -> (B, L) int32, the row whose features each step takes; -1 for zeros."""
@@ -71,9 +72,9 @@ class _Plan:
         return own if self.hold_index is None else np.where(own < 0, np.int32(ABSENT), self.hold_index[own])
 
     @property
+    @abstractmethod
     def padded(self) -> bool:
         """Whether a window has padding, so that a head needs `mask`."""
-        raise NotImplementedError
 
     def mask(self, indices: Ints) -> Bools:
         """(B,) window numbers -> (B, L) bool, False for padding, which is at the right.
