@@ -358,7 +358,6 @@ def test_workers_end_when_their_parent_is_killed_and_the_next_run_goes_on(tmp_pa
     wait_until(lambda: all(state(worker) in "ZX" for worker in workers), "a worker outlives its parent")
     process.communicate(timeout=PATIENCE_S)
     committed = check_names(cache)
-    assert len(committed) < num_clips, "the workers went on to the end"
     report = finish(start(root, cache, FACES))
     assert report["clips"] == {"done": num_clips - len(committed), "reused": len(committed), "failed": 0}
     assert len(check_names(cache)) == num_clips
