@@ -1,4 +1,4 @@
-"""`emopipe phantom`: generated video whose true labels are known."""
+"""`emopipe phantom`: generated faces whose true labels are known."""
 
 import json
 import os
@@ -21,9 +21,14 @@ class _Size(click.ParamType):
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--layout", required=True, type=click.Choice(["affwild2", "affwild"]), help="Corpus to be laid out like.")
+@click.option(
+    "--layout",
+    required=True,
+    type=click.Choice(["affwild2", "affwild", "ckplus", "jaffe"]),
+    help="Corpus to be laid out like; ckplus and jaffe are still pictures.",
+)
 @click.option("--subjects", type=int, default=8, show_default=True, help="Number of people.")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="Length of each clip.")
+@click.option("--seconds", type=float, help="Length of each video.  [default: 10]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same corpus.")
 @click.option(
     "--faces",
@@ -31,36 +36,40 @@ class _Size(click.ParamType):
     help="Folder of portraits, one person for each subject.  [default: one photograph, altered for each subject]",
 )
 @click.option("--size", type=_Size(), default="320x240", show_default=True, help="Pixels of the picture.")
-@click.option("--fps", type=int, default=25, show_default=True, help="Frames per second.")
+@click.option("--fps", type=int, help="Frames per second of each video.  [default: 25]")
 @click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each two cores, at least one]")
 @click.option("--json", "as_json", is_flag=True, help="Put one JSON object on stdout.")
 def phantom(
     folder: Path,
     layout: str,
     subjects: int,
-    seconds: float,
+    seconds: float | None,
     seed: int,
     faces: Path | None,
     size: tuple[int, int],
-    fps: int,
+    fps: int | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Make a corpus of generated faces with known valence and arousal in DIR.
+    """Make a corpus of generated faces with known valence and arousal, or known expressions, in DIR.
 
     Its files are those of the official corpus, so `extract --dataset LAYOUT --root DIR` reads it; DIR/truth holds the
     true state of every frame.
     """
-    from emopipe.datasets.phantom_layouts import PhantomSettings
+    from emopipe.datasets.phantom_layouts import STILLS, PhantomSettings
     from emopipe.stages.phantom import make_phantom
 
-    settings = PhantomSettings(layout, subjects, seconds, seed, *size, fps)
+    if layout in STILLS and (seconds is not None or fps is not None):
+        raise click.UsageError(f"--seconds and --fps are about videos; layout '{layout}' has still pictures.")
+    length_s, frame_rate = 10.0 if seconds is None else seconds, 25 if fps is None else fps
+    settings = PhantomSettings(layout, subjects, length_s, seed, *size, frame_rate)
     num_workers = workers or max(1, (os.cpu_count() or 2) // 2)
 
     def show_progress(done: int, of: int) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\rvideo {done} of {of}", nl=done == of, err=True)
+            click.echo(f"\r{'subject' if layout in STILLS else 'video'} {done} of {of}", nl=done == of, err=True)
 
     report = make_phantom(folder, settings, faces, num_workers, show_progress)
-    text = f"{report.num_videos} videos, {report.num_clips} clips, {report.num_frames} frames in {folder}"
+    parts = [f"{report.num_clips} clips", f"{report.num_frames} {'pictures' if layout in STILLS else 'frames'}"]
+    text = ", ".join(parts if layout in STILLS else [f"{report.num_videos} videos", *parts]) + f" in {folder}"
     click.echo(json.dumps(asdict(report)) if as_json else text)

@@ -26,8 +26,8 @@ class Clip:
 
     Attributes:
         clip_id: unique within the corpus, forward slashes, no leading slash ("122-60-1920x1080-4_left").
-        media: the video file, or the folder of official images when `kind` is "images".
-        kind: "video" or "images".
+        media: the video file, the folder of official images when `kind` is "images", or the file of one picture.
+        kind: "video", "images", or "picture": a clip of one frame, number 0 at 0 s.
         side: which of two people the clip is about, "" when there is one.
         split: "train", "dev" or "test"; None when the corpus has no split.
         subject: who is seen; folds and splits are disjoint in it.
@@ -37,7 +37,7 @@ class Clip:
 
     clip_id: str
     media: Path
-    kind: Literal["video", "images"] = "video"
+    kind: Literal["video", "images", "picture"] = "video"
     side: Side = ""
     split: Split | None = None
     subject: str = ""

@@ -24,6 +24,8 @@ DATASETS = Registry(
     {
         "affwild2": "emopipe.datasets.affwild2:AffWild2",
         "affwild": "emopipe.datasets.affwild:AffWild",
+        "ckplus": "emopipe.datasets.ckplus:CkPlus",
+        "jaffe": "emopipe.datasets.jaffe:Jaffe",
         "folder": "emopipe.datasets.folder:Folder",
         "phantom": "emopipe.datasets.phantom:Phantom",
     },
@@ -35,11 +37,12 @@ class Adapter(ABC):
 
     Attributes:
         name: the registered name, and the folder of `data_manifests` that describes the corpus.
-        tasks: what the corpus is annotated for, the default first ("va", "expr", "au"; "labels" for `folder`).
+        tasks: what the corpus is annotated for, the default first ("va", "expr", "au"; "labels" for `folder`). Where
+            corpora of one name differ, as phantoms do, `scan` sets it to what it finds.
     """
 
     name: ClassVar[str]
-    tasks: ClassVar[tuple[str, ...]]
+    tasks: tuple[str, ...]
 
     @abstractmethod
     def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
@@ -47,7 +50,7 @@ class Adapter(ABC):
 
         Args:
             root: the corpus folder.
-            source: "videos" or the official "images"; None for videos where there are any, else images.
+            source: "videos", or the official "images" or pictures; None for videos if there are any.
 
         Raises:
             ManifestError: the folder is missing, or is not laid out like this corpus.

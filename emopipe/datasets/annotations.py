@@ -55,11 +55,11 @@ class Lines:
         raise self.error(list(is_bad).index(True), expected)
 
 
-def read_lines(path: Path) -> Lines:
-    """Read an annotation file; tolerates a byte-order mark, any line ends, and blank lines at the end.
+def read_text(path: Path) -> str:
+    """The text of an annotation file with plain line ends; tolerates a byte-order mark and blanks at the end.
 
     Raises:
-        ManifestError: the file is missing, empty, or a Git LFS pointer.
+        ManifestError: the file is missing, or a Git LFS pointer.
     """
     try:
         content = path.read_bytes()
@@ -70,8 +70,16 @@ def read_lines(path: Path) -> Lines:
             f"{printable(path)}: expected annotations. Received: a Git LFS pointer. Run: git lfs pull", path=path
         )
     # a byte that is not UTF-8 becomes a character that no number has, so that its line is named
-    text = content.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.rstrip().split("\n")
+    return content.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n").rstrip()
+
+
+def read_lines(path: Path) -> Lines:
+    """Read an annotation file line by line.
+
+    Raises:
+        ManifestError: the file is missing, empty, or a Git LFS pointer.
+    """
+    lines = read_text(path).split("\n")
     if lines == [""]:
         raise ManifestError(f"{printable(path)}: expected one line per frame. Received: an empty file.", path=path)
     first = tuple(cell.strip() for cell in lines[0].split(","))

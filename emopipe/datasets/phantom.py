@@ -18,15 +18,20 @@ TRUTH_FOLDER = "truth"
 
 
 class Phantom(Adapter):
-    """Generated video with known labels, in the official layout of another corpus, with its true subjects."""
+    """Generated faces with known labels, in the official layout of another corpus, with their true subjects.
+
+    Until a corpus is scanned, `tasks` are those of the layout that has all of them.
+    """
 
     name = "phantom"
-    tasks = ("va", "expr", "au")
+    tasks: tuple[str, ...] = ("va", "expr", "au")
 
     def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         record = read_record(root)
-        manifest = load_adapter(record["settings"]["layout"]).scan(root, source=source)
+        official = load_adapter(record["settings"]["layout"])
+        manifest = official.scan(root, source=source)
+        self.tasks = official.tasks
         known: dict[str, dict[str, str]] = record["clips"]
         clips, missing = (
             tuple(
@@ -38,8 +43,7 @@ class Phantom(Adapter):
         return replace(manifest, dataset=self.name, clips=clips, missing=missing)
 
     def read_labels(self, clip: Clip, task: str | None = None) -> Labels:
-        task, path = self.annotation(clip, task)
-        root = next((folder for folder in path.parents if (folder / SETTINGS_FILE).is_file()), path.parent)
+        root = next((folder for folder in clip.media.parents if (folder / SETTINGS_FILE).is_file()), clip.media.parent)
         return load_adapter(read_record(root)["settings"]["layout"]).read_labels(clip, task)
 
 

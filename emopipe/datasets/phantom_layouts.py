@@ -27,24 +27,25 @@ class PhantomSettings:
     """What determines every byte of labels and every pixel of a phantom corpus, portraits apart.
 
     Attributes:
-        layout: a name of `LAYOUTS`.
+        layout: a name of `LAYOUTS` or of `STILLS`.
         num_subjects: how many people.
-        seconds: length of each clip.
+        seconds: length of each clip; stills have none.
         seed: of all randomness.
         width, height: of the picture, px; even, because H.264 halves them.
-        frame_rate: frames per second, a whole number.
+        frame_rate: frames per second, a whole number; stills have none.
     """
 
     layout: str
     num_subjects: int
-    seconds: float
+    seconds: float = 10.0
     seed: int = 0
     width: int = 320
     height: int = 240
     frame_rate: int = 25
 
     def __post_init__(self) -> None:
-        find_layout(self.layout)
+        if self.layout not in STILLS:
+            find_layout(self.layout)
         if self.num_subjects < 2:
             raise ConfigError(f"phantom: expected at least 2 subjects, train and dev. Received: {self.num_subjects}.")
         if self.seed < 0:
@@ -179,17 +180,18 @@ class AffWildLayout:
         """Aff-Wild has none."""
 
 
+STILLS: Final = ("ckplus", "jaffe")  # the layouts without a video; see phantom_stills
 LAYOUTS: Final[Mapping[str, Layout]] = {"affwild2": AffWild2Layout(), "affwild": AffWildLayout()}
 
 
 def find_layout(name: str) -> Layout:
-    """The layout of that name.
+    """The layout of videos of that name.
 
     Raises:
         UnknownNameError: there is none; the message lists the known ones.
     """
     if name not in LAYOUTS:
-        raise UnknownNameError(f"Unknown phantom layout '{name}'. Known: {', '.join(LAYOUTS)}.")
+        raise UnknownNameError(f"Unknown phantom layout '{name}'. Known: {', '.join((*LAYOUTS, *STILLS))}.")
     return LAYOUTS[name]
 
 

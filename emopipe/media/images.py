@@ -1,4 +1,4 @@
-"""Official image sequences: a folder of numbered pictures, cut from a video by the corpus's authors."""
+"""Pictures: official image sequences, cut from a video by the corpus's authors, and pictures that stand alone."""
 
 import re
 import struct
@@ -13,6 +13,7 @@ from emopipe.errors import DecodeError
 from emopipe.records import Frame
 from emopipe.typing import Image
 
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 _NUMBERED = re.compile(r"([0-9]+)\.(?:jpg|jpeg|png)", re.IGNORECASE)
 # What Pillow raises for pictures that are empty, cut short, damaged or absurdly large.
 _PICTURE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError)
@@ -60,6 +61,44 @@ def read_images(folder: Path, num_frames: int, frame_rate: Fraction | float) -> 
         yield Frame(frame_index, float(frame_index / frame_rate), image)
 
 
+def read_picture(path: Path) -> Iterator[Frame]:
+    """The one frame of a picture that stands alone: number 0, at 0 s.
+
+    Grey, palette and RGBA pictures become RGB, alpha is dropped; of several pages the first is read. Orientation tags
+    are not applied.
+
+    Args:
+        path: an 8-bit PNG, TIFF, JPEG, or anything else that Pillow reads.
+
+    Yields:
+        One Frame with (H, W, 3) uint8 RGB.
+
+    Raises:
+        DecodeError: it does not decode, or has deeper samples; the message names the file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     PIL.Image.new("L", (256, 200), 90).save(Path(folder) / "KA.NE1.26.tiff")
+        ...     [frame.image.shape for frame in read_picture(Path(folder) / "KA.NE1.26.tiff")]
+        [(200, 256, 3)]
+    """
+    yield Frame(0, 0.0, _read_image(path, 0))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture, pixels, from its header: nothing is decoded.
+
+    Raises:
+        DecodeError: it is no picture.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            return picture.size
+    except _PICTURE_ERRORS as error:
+        raise _undecodable(path, 0, error) from error
+
+
 def _image_paths(folder: Path) -> dict[int, Path]:
     """Official number -> file."""
     paths: dict[int, Path] = {}
@@ -97,9 +136,13 @@ def _read_image(path: Path, frame_index: int) -> Image:
                 raise ValueError(f"samples of mode {picture.mode}")
             return np.array(picture.convert("RGB"))
     except _PICTURE_ERRORS as error:
-        raise DecodeError(
-            f"{path}: does not decode. Expected an 8-bit JPEG or PNG. Received: {error}.\n"
-            "Extract the archive of pictures again.",
-            path=path,
-            frame_index=frame_index,
-        ) from error
+        raise _undecodable(path, frame_index, error) from error
+
+
+def _undecodable(path: Path, frame_index: int, error: Exception) -> DecodeError:
+    return DecodeError(
+        f"{path}: does not decode. Expected an 8-bit JPEG, PNG or TIFF. Received: {error}.\n"
+        "Extract the archive of pictures again.",
+        path=path,
+        frame_index=frame_index,
+    )

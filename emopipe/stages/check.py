@@ -12,7 +12,7 @@ from emopipe.datasets.listing import is_lfs_stub, printable
 from emopipe.datasets.manifest import Manifest
 from emopipe.datasets.splits import shared_subjects
 from emopipe.errors import EmopipeError, ManifestError
-from emopipe.media.images import last_image_number
+from emopipe.media.images import last_image_number, picture_size
 from emopipe.media.video import probe as probe_video
 from emopipe.records import Clip, VideoInfo
 from emopipe.timeline import COUNT_TOLERANCE
@@ -151,11 +151,19 @@ def _count_frames(
             stubs.append(printable(clip.media))
             continue
         try:
-            is_video = clip.kind == "video"
-            frames[clip.media] = probe(clip.media).num_frames if is_video else last_image_number(clip.media)
+            frames[clip.media] = _declared_frames(clip, probe)
         except (EmopipeError, OSError) as error:
             bad.append(f"{clip.clip_id}: {_one_line(error)}")
     return frames, bad, stubs
+
+
+def _declared_frames(clip: Clip, probe: Callable[[Path], VideoInfo]) -> int | None:
+    if clip.kind == "video":
+        return probe(clip.media).num_frames
+    if clip.kind == "images":
+        return last_image_number(clip.media)
+    picture_size(clip.media)  # raises when it is no picture
+    return 1
 
 
 def _check_task(

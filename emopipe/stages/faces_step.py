@@ -13,7 +13,7 @@ from emopipe.errors import MediaError
 from emopipe.faces.detection import Detector, detect_frames, load_detector
 from emopipe.faces.landmarks import Landmarker, load_landmarker
 from emopipe.faces.rows import align_frames
-from emopipe.media.images import last_image_number, read_images
+from emopipe.media.images import last_image_number, picture_size, read_images, read_picture
 from emopipe.media.video import probe, read_frames
 from emopipe.records import Clip, Detections, FaceRows, Frame
 from emopipe.stages.pipeline import Prefetch, StepClock
@@ -81,10 +81,11 @@ def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> Sour
         frames = read_images(clip.media, num_frames, image_rate)
         return Source(frames, num_frames, 112 * 112 * 3, float(image_rate), None, (0, 0))
     if is_lfs_stub(clip.media):
-        raise MediaError(
-            f"{clip.media}: is a Git LFS pointer and not the video itself.\nRun git lfs pull in the corpus folder.",
-            path=clip.media,
-        )
+        pointer = f"is a Git LFS pointer and not the {clip.kind} itself"
+        raise MediaError(f"{clip.media}: {pointer}.\nRun git lfs pull in the corpus folder.", path=clip.media)
+    if clip.kind == "picture":
+        width, height = picture_size(clip.media)
+        return Source(read_picture(clip.media), 1, width * height * 3, None, None, (width, height))
     info = probe(clip.media)
     rate = None if info.frame_rate is None else float(info.frame_rate)
     size = (info.width, info.height)

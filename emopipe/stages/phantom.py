@@ -1,4 +1,4 @@
-"""Making the phantom corpus: generated video whose true labels are known, in an official layout."""
+"""Making the phantom corpus: generated faces whose true labels are known, in an official layout."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from emopipe.datasets.phantom import SETTINGS_FILE, TRUTH_FOLDER
 from emopipe.datasets.phantom_cast import Portrait, cast, official_crop, sound_of, truth_table
 from emopipe.datasets.phantom_layouts import PhantomSettings, VideoPlan, find_layout
 from emopipe.datasets.phantom_scene import Actor, five_points
+from emopipe.datasets.phantom_stills import STILL_LAYOUTS, Sitting, clip_id_of, render_sitting
 from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ
 from emopipe.errors import ConfigError, MediaError
 from emopipe.faces.detection import detect_images, load_detector
@@ -33,15 +34,28 @@ DEFAULT_PORTRAIT = "skimage.data.astronaut"  # NASA, public domain; comes with s
 PORTRAIT_SUFFIXES = (".jpg", ".jpeg", ".png")
 CROP_QUALITY = 92
 
+OnVideo = Callable[[int, int], None]
+WorkType = TypeVar("WorkType")
+
 
 @dataclass(frozen=True)
 class PhantomReport:
-    """What was made: number of videos, clips and frames, and the seconds of all clips together."""
+    """What was made: number of videos (0 of stills), clips and frames, and the seconds of all clips together."""
 
     num_videos: int
     num_clips: int
     num_frames: int
     media_s: float
+
+
+@dataclass(frozen=True)
+class _Stills:
+    """All that a worker needs for the pictures of one subject."""
+
+    folder: Path
+    settings: PhantomSettings
+    sitting: Sitting
+    portrait: Portrait
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ def make_phantom(
     settings: PhantomSettings,
     faces: Path | None = None,
     num_workers: int = 1,
-    on_video: Callable[[int, int], None] | None = None,
+    on_video: OnVideo | None = None,
 ) -> PhantomReport:
     """Write a phantom corpus.
 
@@ -72,7 +86,7 @@ def make_phantom(
         faces: folder of portraits, searched with its folders; one identity for each subject. None for one photograph
             that comes with scikit-image, given another shape and colour for each subject.
         num_workers: processes.
-        on_video: called with (videos done, videos in all).
+        on_video: called with (videos done, videos in all); with subjects where there are stills.
 
     Raises:
         ConfigError: `folder` is not empty, or there are fewer portraits than subjects.
@@ -80,34 +94,80 @@ def make_phantom(
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: expected an empty or absent folder for the phantom corpus. Choose another.")
-    layout = find_layout(settings.layout)
     portraits = load_portraits(faces, settings)
+    make = _make_stills if settings.layout in STILL_LAYOUTS else _make_videos
+    return make(folder, settings, portraits, num_workers, on_video)
+
+
+def _make_videos(
+    folder: Path, settings: PhantomSettings, portraits: list[Portrait], num_workers: int, on_video: OnVideo | None
+) -> PhantomReport:
+    layout = find_layout(settings.layout)
     videos = layout.plan(settings)
     work = [_Work(folder, settings, video, tuple(portraits[clip.subject] for clip in video.clips)) for video in videos]
+    digests = _all_rendered(render_video, work, num_workers, on_video)
+    layout.write_lists(folder, videos)
+    clips = {
+        clip.name: {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
+        for video in videos
+        for clip in video.clips
+    }
+    _write_record(folder, settings, clips, portraits, digests)
+    num_frames = int(round(settings.seconds * settings.frame_rate))
+    return PhantomReport(len(videos), len(clips), num_frames * len(videos), settings.seconds * len(videos))
+
+
+def _make_stills(
+    folder: Path, settings: PhantomSettings, portraits: list[Portrait], num_workers: int, on_video: OnVideo | None
+) -> PhantomReport:
+    layout = STILL_LAYOUTS[settings.layout]
+    sittings = layout.plan(settings)
+    work = [_Stills(folder, settings, sitting, portraits[sitting.subject]) for sitting in sittings]
+    digests = _all_rendered(_render_stills, work, num_workers, on_video)
+    clips = {
+        clip_id_of(layout, path): {"subject": sitting.name, "split": None, "picture": path}
+        for sitting in sittings
+        for take in sitting.takes
+        for path in take.clips
+    }
+    _write_record(folder, settings, clips, portraits, digests)
+    num_pictures = sum(len(take.pictures) for sitting in sittings for take in sitting.takes)
+    return PhantomReport(0, len(clips), num_pictures, 0.0)
+
+
+def _all_rendered(
+    render: Callable[[WorkType], tuple[str, str]],
+    work: list[WorkType],
+    num_workers: int,
+    on_video: OnVideo | None,
+) -> dict[str, str]:
+    """Name -> pixel digest of each piece of work, once all are done."""
     digests = {}
-    for name, digest in _all_rendered(work, num_workers):
+    for name, digest in _rendered(render, work, num_workers):
         digests[name] = digest
         if on_video:
-            on_video(len(digests), len(videos))
-    layout.write_lists(folder, videos)
-    write_json(folder / SETTINGS_FILE, _record(settings, videos, portraits, digests))  # last: its presence means whole
-    num_frames = int(round(settings.seconds * settings.frame_rate))
-    num_clips = sum(len(video.clips) for video in videos)
-    return PhantomReport(len(videos), num_clips, num_frames * len(videos), settings.seconds * len(videos))
+            on_video(len(digests), len(work))
+    return digests
 
 
-def _all_rendered(work: list[_Work], num_workers: int) -> Iterator[tuple[str, str]]:
-    """Name and pixel digest of each video as it is done."""
+def _rendered(
+    render: Callable[[WorkType], tuple[str, str]], work: list[WorkType], num_workers: int
+) -> Iterator[tuple[str, str]]:
     if num_workers <= 1:
-        yield from map(render_video, work)
+        yield from map(render, work)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(num_workers, len(work)), mp_context=context) as pool:
         try:
-            for future in as_completed([pool.submit(render_video, item) for item in work]):
+            for future in as_completed([pool.submit(render, item) for item in work]):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _render_stills(work: _Stills) -> tuple[str, str]:
+    cv2.setNumThreads(1)  # one subject per process
+    return work.sitting.name, render_sitting(work.folder, work.settings, work.sitting, work.portrait)
 
 
 def render_video(work: _Work) -> tuple[str, str]:
@@ -205,18 +265,19 @@ class _FaceFinder:
         return Portrait(image, self._landmarker.landmarks(image, square), source)
 
 
-def _record(
-    settings: PhantomSettings, videos: list[VideoPlan], portraits: list[Portrait], digests: Mapping[str, str]
-) -> dict[str, Any]:
-    clips = {
-        clip.name: {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
-        for video in videos
-        for clip in video.clips
-    }
-    return {
+def _write_record(
+    folder: Path,
+    settings: PhantomSettings,
+    clips: Mapping[str, Mapping[str, str | None]],
+    portraits: list[Portrait],
+    digests: Mapping[str, str],
+) -> None:
+    """phantom.json, which is written last: its presence means that the corpus is whole."""
+    record = {
         "program": f"emopipe {__version__}",
         "settings": asdict(settings),
         "portraits": [portrait.source for portrait in portraits],
         "clips": clips,
         "pixels_sha256": dict(sorted(digests.items())),
     }
+    write_json(folder / SETTINGS_FILE, record)

@@ -1,4 +1,4 @@
-"""Official image sequences: numbering, gaps, and pictures that do not decode."""
+"""Official image sequences and pictures that stand alone: numbering, gaps, and pictures that do not decode."""
 
 import os
 from fractions import Fraction
@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from emopipe.errors import DecodeError
-from emopipe.media.images import last_image_number, read_images
+from emopipe.media.images import last_image_number, picture_size, read_images, read_picture
 
 JPEG_TOLERANCE = 6  # grey levels; flat colours through quality 75 and 4:2:0
 
@@ -119,3 +119,43 @@ def test_a_folder_name_that_is_not_utf8(tmp_path):
     folder.mkdir()
     save(folder, "00001.png", (1, 2, 3))
     assert next(read_images(folder, 1, 25)).image[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "colour", "expected"),
+    [
+        ("KA.AN1.39.tiff", "L", 90, (90, 90, 90)),
+        ("S005_001_00000011.png", "RGB", (250, 20, 40), (250, 20, 40)),
+        ("S005_001_00000011.png", "LA", (90, 10), (90, 90, 90)),
+        ("a.TIF", "RGB", (250, 20, 40), (250, 20, 40)),
+        ("b.jpg", "L", 90, (90, 90, 90)),
+    ],
+)
+def test_a_picture_is_a_clip_of_one_frame(tmp_path, name, mode, colour, expected):
+    save(tmp_path, name, colour, mode, size=(20, 12))
+    (frame,) = read_picture(tmp_path / name)
+    assert (frame.frame_index, frame.time_s) == (0, 0.0)
+    assert frame.image.shape == (12, 20, 3)
+    assert frame.image.dtype == np.uint8
+    assert np.unique(frame.image.reshape(-1, 3), axis=0).tolist() == [list(expected)]
+    assert picture_size(tmp_path / name) == (20, 12)
+
+
+def test_a_lone_picture_that_does_not_decode_is_named(tmp_path):
+    rng = np.random.default_rng(0)
+    PIL.Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(tmp_path / "whole.tiff")
+    whole = (tmp_path / "whole.tiff").read_bytes()
+    for content in (b"", b"no picture", whole[: len(whole) // 2]):
+        (tmp_path / "KA.AN1.39.tiff").write_bytes(content)
+        with pytest.raises(DecodeError, match=r"KA.AN1.39.tiff: does not decode. Expected an 8-bit") as caught:
+            list(read_picture(tmp_path / "KA.AN1.39.tiff"))
+        assert caught.value.frame_index == 0
+    for content in (b"", b"no picture"):
+        (tmp_path / "KA.AN1.39.tiff").write_bytes(content)
+        with pytest.raises(DecodeError, match=r"KA.AN1.39.tiff: does not decode"):
+            picture_size(tmp_path / "KA.AN1.39.tiff")
+    with pytest.raises(DecodeError, match=r"absent.png: does not decode"):
+        picture_size(tmp_path / "absent.png")
+    PIL.Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "deep.tiff")
+    with pytest.raises(DecodeError, match="deep.tiff: does not decode. Expected an 8-bit"):
+        list(read_picture(tmp_path / "deep.tiff"))
