@@ -22,6 +22,12 @@ from .progress import EpochLines
 @click.option(
     "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
 )
+@click.option("--folds", "num_folds", type=int, default=None, metavar="N",
+              help="Divide a corpus without splits into N parts: one test, one dev, the others train.")  # fmt: skip
+@click.option("--fold", type=int, default=None, metavar="K", help="The part that is tested, from 0.  [default: 0]")
+@click.option("--fold-rule", type=click.Choice(["subjects", "images"]), default=None,
+              help="images: the published rule for CK+, under which train and dev share a subject.  "
+              "[default: subjects]")  # fmt: skip
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only: valence, for example.")
 @click.option(
     "--loss",
@@ -49,7 +55,7 @@ from .progress import EpochLines
 @json_option
 def train_cnn(
     dataset: str, root: Path | None, cache: Path | None, run: Path, faces: str, targets: str, as_json: bool,
-    **settings: Any,
+    num_folds: int | None, fold: int | None, fold_rule: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a CNN on cached faces; `extract --backbone RUN/network.keras` then uses it.
 
@@ -61,7 +67,7 @@ def train_cnn(
 
     names = tuple(name.strip() for name in targets.split(",") if name.strip())
     report = train(
-        TrainCnnConfig(targets=names, **settings),
+        TrainCnnConfig(targets=names, folds=_folds(num_folds, fold, fold_rule), **settings),
         dataset=dataset,
         root=resolve_root(dataset, root),
         cache=resolve_cache(cache, must_exist=True),
@@ -70,3 +76,14 @@ def train_cnn(
         progress=EpochLines(),
     )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
+
+
+def _folds(num_folds: int | None, fold: int | None, rule: Any) -> Any:
+    """The folds that are asked for, or None."""
+    from emopipe.datasets.splits import Folds
+
+    if num_folds is None:
+        if fold is not None or rule is not None:
+            raise click.UsageError("--fold and --fold-rule need --folds N.")
+        return None
+    return Folds(num_folds, fold or 0, rule or "subjects")

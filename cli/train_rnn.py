@@ -33,9 +33,12 @@ from .progress import EpochLines
               help="No window across a missing face, or the last face held.")  # fmt: skip
 @click.option("--target", type=click.Choice(["last", "next"]), default="last", show_default=True,
               help="A window gives the label of its last frame, or of the next one.")  # fmt: skip
-@click.option("--task", default=None, metavar="NAME", help="What to predict.  [default: the dataset's first]")
+@click.option(
+    "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
+)
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only.")
-@click.option("--loss", type=click.Choice(["ccc", "mse"]), default="ccc", show_default=True)
+@click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
+              help="[default: ccc, for classes crossentropy]")  # fmt: skip
 @click.option("--balance", type=click.Choice(["none", "max", "mean", "midpoint"]), default="none", show_default=True,
               help="Thin out windows whose target lies in a crowded cell.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N")
@@ -44,6 +47,8 @@ from .progress import EpochLines
 @click.option("--batch", "batch_size", type=click.IntRange(1), default=256, show_default=True, metavar="N")
 @click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R")
 @click.option("--clip-value", type=float, default=None, metavar="V", help="Largest part of a gradient.")
+@click.option("--device-resident", is_flag=True,
+              help="Hold all features on the accelerator; changes nothing but the speed.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N")
 @json_option
 def train_rnn(
@@ -52,8 +57,8 @@ def train_rnn(
 ) -> None:  # fmt: skip
     """Train a recurrent head on cached features.
 
-    The best epoch on the dev split, by the CCC over all of its windows, is kept. A training that was stopped goes on
-    with the same command.
+    The best epoch on the dev split, by the CCC over all of its windows (for classes by macro-F1), is kept. A training
+    that was stopped goes on with the same command.
     """
     from emopipe.models.windows import WindowConfig
     from emopipe.stages.train_rnn import TrainRnnConfig

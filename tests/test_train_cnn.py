@@ -228,7 +228,7 @@ def test_a_cache_without_the_faces_says_what_to_run(train, made, tmp_path):
     root, cache = RUNNER["make_cache"](tmp_path)
     for video in (root / "batch1").glob("dev*.mp4"):
         video.write_bytes(b"another film of " + video.name.encode())
-    with pytest.raises(ConfigError, match="holds no faces of the 2 labelled clips of split 'dev'"):
+    with pytest.raises(ConfigError, match="holds no faces of the 2 clips of split 'dev'"):
         train(root=root, cache=cache)
     (root / "batch1" / "train1.mp4").write_bytes(b"another film")
     (root / "batch1" / "dev0.mp4").write_bytes(b"dev0")

@@ -3,12 +3,13 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emopipe.errors import ConfigError, ManifestError, RecordError, RunError
+from emopipe.errors import ConfigError, EmopipeError, ManifestError, RecordError, RunError
 from emopipe.metrics import concordance
 from emopipe.models.bundle import open_run
 from emopipe.models.windows import WindowConfig
@@ -20,6 +21,7 @@ from emopipe.store.layout import ClipEntry, ShardHeader
 from emopipe.store.writer import ShardWriter
 
 CLIPS = {"train": 4, "dev": 3}
+CLASSES = ("Neutral", "Happiness", "Sadness")
 NUM_FRAMES, WINDOW, NUM_FEATURES = 60, 8, 6
 GAP = 20  # this frame of every clip has no face
 SMALL = TrainRnnConfig(
@@ -44,6 +46,17 @@ def write_annotation(root: Path, split: str, name: str, labels: np.ndarray) -> N
     folder.mkdir(parents=True, exist_ok=True)
     rows = "\n".join(f"{valence},{arousal}" for valence, arousal in labels)
     (folder / f"{name}.txt").write_text(f"valence,arousal\n{rows}\n")
+
+
+def write_classes(root: Path, split: str, name: str, numbers: np.ndarray) -> None:
+    folder = root / "annotations" / "EXPR_Set" / {"train": "Train_Set", "dev": "Validation_Set"}[split]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.txt").write_text("\n".join([",".join(CLASSES), *map(str, numbers)]) + "\n")
+
+
+def classes_of(labels: np.ndarray) -> np.ndarray:
+    """(T,) numbers of `CLASSES`."""
+    return np.where(np.abs(labels[:, 0]) < 0.3, 0, np.where(labels[:, 0] > 0, 1, 2))
 
 
 def header_of(plan: Plan, what: str) -> ShardHeader:
@@ -81,6 +94,7 @@ def make_corpus(folder: Path) -> Path:
             name = f"{split}{number}"
             (root / "batch1" / f"{name}.mp4").write_bytes(name.encode())
             write_annotation(root, split, name, labels_of(split, number))
+            write_classes(root, split, name, classes_of(labels_of(split, number)))
     return root
 
 
@@ -161,8 +175,6 @@ def test_same_seed_same_weights_and_another_seed_others(trained, tmp_path):
     folder, report = trained
     again = train_rnn(SMALL, cache=folder / "cache", run=tmp_path / "again")
     assert dict(again.best) | {"train_s": 0} == dict(report.best) | {"train_s": 0}
-    from dataclasses import replace
-
     other = train_rnn(replace(SMALL, seed=1, epochs=1), cache=folder / "cache", run=tmp_path / "other")
     assert other.best["dev_ccc"] != report.best["dev_ccc"]
 
@@ -230,7 +242,7 @@ def test_a_constant_label_is_refused(corpus, cache, tmp_path):
         labels = labels_of("train", number)
         labels[:, 1] = 0.25
         write_annotation(corpus, "train", f"train{number}", labels)
-    with pytest.raises(ManifestError, match=r"target 'arousal' is 0\.250"):
+    with pytest.raises(ManifestError, match=r"split 'train', task 'va': arousal is 0\.25 in all 180 windows"):
         train_rnn(SMALL, cache=cache, run=tmp_path / "run")
 
 
@@ -265,3 +277,111 @@ def test_other_settings_do_not_go_into_a_begun_run(trained, tmp_path):
     folder, _ = trained
     with pytest.raises(ConfigError, match="finished run"):
         train_rnn(SMALL, cache=folder / "cache", run=folder / "run")
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    import keras
+
+    return keras.saving.load_model(run / "network.keras").get_weights()
+
+
+def test_a_matrix_on_the_device_changes_nothing_but_the_speed(trained, tmp_path):
+    folder, _ = trained
+    config = replace(SMALL, epochs=2, dropout=0.2, seed=3)
+    reports = [
+        train_rnn(replace(config, device_resident=resident), cache=folder / "cache", run=tmp_path / str(resident))
+        for resident in (False, True)
+    ]
+    for host, device in zip(weights(tmp_path / "False"), weights(tmp_path / "True"), strict=True):
+        assert host.tobytes() == device.tobytes()
+    host, device = (dict(report.best) | {"train_s": 0} for report in reports)
+    assert host == device
+    contents = [open_run(tmp_path / name).content for name in ("False", "True")]
+    assert contents[0]["settings"] == contents[1]["settings"]
+    assert [content["device_resident"] for content in contents] == [False, True]
+    assert (tmp_path / "True" / "network.keras").stat().st_size < 4 * reports[1].num_parameters + 200_000
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_the_matrix_on_the_device_goes_on_either_way(trained, tmp_path, program):
+    folder, _ = trained
+    config = replace(SMALL, epochs=4, dropout=0.2, patience=10)
+    train_rnn(config, cache=folder / "cache", run=tmp_path / "whole")
+    options = (
+        "--units",
+        8,
+        "--window",
+        WINDOW,
+        "--epochs",
+        4,
+        "--batch",
+        32,
+        "--learning-rate",
+        0.05,
+        "--dropout",
+        0.2,
+    )
+    runner = (str(Path(__file__).with_name("train_runner.py")), json.dumps({"kill_after": 2}))
+    where = ("--cache", folder / "cache", "--run", tmp_path / "killed")
+    outcome = program("train-rnn", *where, *options, "--device-resident", runner=runner)
+    assert outcome.code == -9, outcome.err
+    shutil.copytree(tmp_path / "killed", tmp_path / "killed too")
+    for name, resident in (("killed", True), ("killed too", False)):
+        state = open_run(tmp_path / name).state / "last.npz"
+        with np.load(state) as arrays:
+            assert (CLIPS["train"] * NUM_FRAMES, NUM_FEATURES) not in [array.shape for array in arrays.values()]
+        report = train_rnn(replace(config, device_resident=resident), cache=folder / "cache", run=tmp_path / name)
+        assert report.num_epochs == 4
+        for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / name), strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+def test_classes_get_a_softmax_and_macro_f1(trained, tmp_path):
+    folder, _ = trained
+    report = train_rnn(replace(SMALL, task="expr", epochs=20), cache=folder / "cache", run=tmp_path / "run")
+    assert report.select == "macro_f1"
+    assert report.best["dev_macro_f1"] > 0.6
+    assert report.best["dev_accuracy"] > 0.6
+    assert "dev_macro_f1" in report.to_text()
+    assert report.to_dict()["select"] == "macro_f1"
+    run = open_run(tmp_path / "run")
+    assert run.content["classes"] == list(CLASSES)
+    assert run.content["settings"]["loss"] == "crossentropy"
+    assert run.content["settings"]["targets"] == ["expression"]
+    assert weights(tmp_path / "run")[-1].shape == (3,)
+    import keras
+
+    head = keras.saving.load_model(run.network)
+    given = head.predict_on_batch({"features": np.ones((1, WINDOW, NUM_FEATURES), np.float32), "mask": None})
+    assert np.asarray(given).sum() == pytest.approx(1)
+
+
+def test_a_class_without_a_window_is_refused_in_training_only(corpus, cache, tmp_path):
+    def relabel(split):
+        for number in range(CLIPS[split]):
+            numbers = classes_of(labels_of(split, number))
+            write_classes(corpus, split, f"{split}{number}", np.where(numbers == 2, 1, numbers))
+
+    config = replace(SMALL, task="expr", epochs=1)
+    relabel("dev")
+    assert train_rnn(config, cache=cache, run=tmp_path / "run").num_epochs == 1
+    relabel("train")
+    with pytest.raises(ManifestError, match="split 'train', task 'expr': no window of class Sadness"):
+        train_rnn(config, cache=cache, run=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "crossentropy"}, "expected ccc or mse for task 'va'"),
+        ({"task": "expr", "loss": "mse"}, "expected crossentropy for task 'expr'"),
+        ({"task": "expr", "balance": "max"}, "balance: expected the targets valence and arousal. Received: expression"),
+        ({"targets": ("joy",)}, "targets: expected some of valence, arousal. Received: 'joy'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_one_message(trained, tmp_path, change, message):
+    folder, _ = trained
+    with pytest.raises(EmopipeError, match=message) as caught:
+        train_rnn(replace(SMALL, **change), cache=folder / "cache", run=tmp_path / "run")
+    assert len(str(caught.value).splitlines()) <= 3
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from emopipe.class_metrics import accuracy, confusion_matrix, macro_f1
-from emopipe.config import to_dict
+from emopipe.config import from_dict, to_dict
+from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
 from emopipe.metrics import batch_mean_concordance, concordance, rmse
 from emopipe.models.augment import augmentation
@@ -24,6 +25,7 @@ from emopipe.provenance import num_cores
 from emopipe.stages import training
 from emopipe.stages.crop_source import CropReaders, ordered_batches, shuffled_batches
 from emopipe.stages.pipeline import Prefetch
+from emopipe.stages.trained import carry
 from emopipe.stages.training_frames import TrainingFrames, load_frames
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
@@ -58,6 +60,7 @@ class TrainCnnConfig:
         decay: the learning rate is ``learning_rate / (1 + decay iteration)``.
         seed: of weights, balancing, order, augmentation and dropout.
         train_split, dev_split: what is learned from, and what selects the best epoch.
+        folds: how a corpus without splits of its own is divided; None to take its splits.
     """
 
     backbone: str = "khorrami"
@@ -77,8 +80,11 @@ class TrainCnnConfig:
     seed: int = 0
     train_split: str = "train"
     dev_split: str = "dev"
+    folds: Folds | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.folds, Mapping):  # as it stands in a run's settings
+            object.__setattr__(self, "folds", from_dict(Folds, self.folds))
         if self.loss not in (None, *get_args(Loss)):
             raise ConfigError(f"loss: expected one of {', '.join(get_args(Loss))}. Received: {self.loss!r}.")
         if self.balance not in ("none", *CEILINGS):
@@ -179,6 +185,7 @@ def train_cnn(
     readers = num_readers if num_readers is not None else max(1, min(_MAX_READERS, num_cores() // 4))
     with CropReaders(readers) as crops:
         history = _train(opened, config, cnn, loss, data, crops, progress)
+    carry(opened, data.plan, Cache(cache))
     training.finish(
         opened,
         history,

@@ -144,9 +144,9 @@ def train(
     *,
     batches: Callable[[int], Any],
     evaluate: Callable[[], Mapping[str, float]],
-    finish_network: Callable[[Path], None],
     schedule: Schedule,
     progress: TrainingProgress,
+    finish_network: Callable[[Path], None] | None = None,
 ) -> History:
     """Train epoch by epoch, keeping the best network and, after every epoch, all that going on needs.
 
@@ -155,20 +155,21 @@ def train(
 
     Args:
         run: the folder.
-        model: compiled, with the random layers of training; its `variables` and its optimiser's are the state.
+        model: compiled, with the random layers of training and whatever else feeds the network; see `save_state` for
+            what of it is state.
         network: what is kept; shares its weights with `model`.
         batches: number of an epoch, from 0 -> an iterator of (inputs, targets), or a `keras.utils.PyDataset` or
             whatever else of known length `keras.Model.fit` takes as `x`.
         evaluate: the dev split's scores with the network as it is now.
-        finish_network: called with the saved `.keras` file before it becomes the run's network.
         schedule: when it ends.
         progress: told each epoch.
+        finish_network: called with the saved `.keras` file before it becomes the run's network.
 
     Raises:
         RunError: the loss is not a finite number, or the state of a killed run is damaged.
         StorageError: the run folder cannot be written.
     """
-    history = History(schedule.select, restore_state(run, model))
+    history = History(schedule.select, restore_state(run, model, network))
     if history.rows:
         progress.say(f"Going on after epoch {len(history.rows)} of {schedule.epochs}.")
     log = EventLog(run.folder / "logs")
@@ -179,7 +180,7 @@ def train(
             _keep(run, network, finish_network)
         write_whole(run.folder / "history.csv", history.to_csv())
         log.write(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
-        save_state(run, model, history.rows)  # last: an epoch that it does not know is done again
+        save_state(run, model, network, history.rows)  # last: an epoch that it does not know is done again
         progress.epoch(_sentence(row, schedule))
     return history
 
@@ -199,6 +200,22 @@ def finish(run: Run, history: History, **content: Any) -> Run:
     )
     shutil.rmtree(run.state, ignore_errors=True)
     return finished
+
+
+def fit_epoch(model: "keras.Model", data: Any) -> float:
+    """One epoch; the mean loss over its rows.
+
+    `fit` must not be given an iterator: on TensorFlow it finds the end by a step that fails half-way, after the step
+    counter and the random layers may have moved on, and it hides the iterator's own errors behind TensorFlow's.
+    """
+    if not isinstance(data, Iterator):
+        return float(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
+    total, num_rows = 0.0, 0
+    with closing_iterator(data):
+        for inputs, targets in data:
+            loss = float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+            total, num_rows = total + loss * len(targets), num_rows + len(targets)
+    return total / max(1, num_rows)
 
 
 def check_finite(run: Run, what: str, values: float | Array) -> None:
@@ -238,7 +255,7 @@ def _epoch(
     evaluate: Callable[[], Mapping[str, float]],
 ) -> dict[str, Number]:
     start = time.perf_counter()
-    loss = _fit(model, batches(epoch))
+    loss = fit_epoch(model, batches(epoch))
     check_finite(run, "loss", loss)
     train_s = time.perf_counter() - start
     scores = evaluate()
@@ -251,29 +268,14 @@ def _epoch(
     }
 
 
-def _fit(model: "keras.Model", data: Any) -> float:
-    """One epoch; the mean loss over its rows.
-
-    `fit` must not be given an iterator: on TensorFlow it finds the end by a step that fails half-way, after the step
-    counter and the random layers may have moved on, and it hides the iterator's own errors behind TensorFlow's.
-    """
-    if not isinstance(data, Iterator):
-        return float(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
-    total, num_rows = 0.0, 0
-    with closing_iterator(data):
-        for inputs, targets in data:
-            loss = float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
-            total, num_rows = total + loss * len(targets), num_rows + len(targets)
-    return total / max(1, num_rows)
-
-
-def _keep(run: Run, network: "keras.Model", finish_network: Callable[[Path], None]) -> None:
+def _keep(run: Run, network: "keras.Model", finish_network: Callable[[Path], None] | None) -> None:
     """Save the network beside, then give it its name."""
     partial = run.state / "best.keras"
     try:
         run.state.mkdir(parents=True, exist_ok=True)
         network.save(partial)
-        finish_network(partial)
+        if finish_network is not None:
+            finish_network(partial)
         write_whole(run.network, partial.read_bytes())
         partial.unlink()
     except OSError as error:

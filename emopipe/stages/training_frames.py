@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emopipe.errors import ConfigError, ManifestError
+from emopipe.datasets.splits import require_splits
+from emopipe.errors import ConfigError
 from emopipe.models.balance import balance
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.crop_source import FrameTable
 from emopipe.stages.labelled import LabelledSplit, labelled_clips
 from emopipe.stages.spec import Plan
+from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
 
@@ -62,7 +64,7 @@ def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path
     """Find the frames, draw the balanced ones, and refuse what nothing can be learned from.
 
     Args:
-        config: splits, task, targets and balancing.
+        config: splits or folds, task, targets and balancing.
         cache, dataset, root: where faces and labels are.
         faces: beginning of a faces fingerprint, where the cache holds several sets of this dataset.
 
@@ -70,24 +72,18 @@ def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path
         ManifestError: a split is empty, labels are missing or not finite, a target is constant, a class has no frame.
         ConfigError: nothing is cached, or a name is unknown.
     """
-    plan = cached_plan(cache, "faces", dataset, root, faces)
+    plan = cached_plan(cache, "faces", dataset, root, faces, config.folds)
+    require_splits(plan.manifest)
     train = labelled_clips(plan, cache, "faces", config.train_split, config.task)
     dev = labelled_clips(plan, cache, "faces", config.dev_split, config.task)
-    if (train.targets, train.classes) != (dev.targets, dev.classes):
-        raise ManifestError(f"{root}: splits '{train.split}' and '{dev.split}' are not labelled for the same targets.")
-    if train.task == "au":
-        raise ConfigError("train-cnn: action units are not trained. Expected a task of numbers or of classes.")
-    for name in config.targets:
-        if name not in train.targets:
-            raise ConfigError(f"targets: expected some of {', '.join(train.targets)}. Received: '{name}'.")
+    check_task(train, dev, config.targets)
     targets = tuple(name for name in train.targets if not config.targets or name in config.targets)
     columns = [train.targets.index(name) for name in targets]
     everything = FrameTable.of_clips(train.clips)
     table, planes, ceiling = _balanced(everything, train.targets, config)
     tables = [_with_targets(each, columns, len(train.classes)) for each in (table, FrameTable.of_clips(dev.clips))]
-    _check_targets(tables[0], train, targets, needs_every_class=True)
-    # A dev split without a class still has a score, in which that class counts as 0.
-    _check_targets(tables[1], dev, targets, needs_every_class=False)
+    check_targets(tables[0].targets, train, targets, "frame", needs_every_class=True)
+    check_targets(tables[1].targets, dev, targets, "frame", needs_every_class=False)
     return TrainingFrames(
         plan=plan,
         train=tables[0],
@@ -99,7 +95,7 @@ def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path
         counts={"train_before_balancing": len(everything), "train": len(table), "dev": len(tables[1])},
         planes=planes,
         ceiling=ceiling,
-        notes=(*train.notes, *dev.notes),
+        notes=(*(plan.manifest.notes if config.folds else ()), *train.notes, *dev.notes),
     )
 
 
@@ -119,28 +115,8 @@ def _balanced(
 
 def _with_targets(table: FrameTable, columns: list[int], num_classes: int) -> FrameTable:
     if num_classes:
-        return replace(table, targets=np.eye(num_classes)[table.targets[:, 0].astype(np.int64)])
+        return replace(table, targets=one_hot(table.targets[:, 0], num_classes))
     return replace(table, targets=table.targets[:, columns])
-
-
-def _check_targets(
-    table: FrameTable, split: LabelledSplit, targets: tuple[str, ...], *, needs_every_class: bool
-) -> None:
-    """Refuse targets from which nothing can be learned or on which nothing can be scored."""
-    if split.classes:
-        absent = [name for name, count in zip(split.classes, table.targets.sum(axis=0), strict=True) if count == 0]
-        if absent and needs_every_class:
-            raise ManifestError(
-                f"split '{split.split}', task '{split.task}': no frame of class {', '.join(absent)}.\n"
-                "Expected every class in training. Are all clips extracted? Look with: emopipe datasets check"
-            )
-        return
-    for name, column in zip(targets, table.targets.T, strict=True):
-        if np.ptp(column) == 0:
-            raise ManifestError(
-                f"split '{split.split}', task '{split.task}': {name} is {column[0]:g} in all {len(column)} frames.\n"
-                "Expected labels that vary: a constant can neither be learned nor scored."
-            )
 
 
 def _digest(split: LabelledSplit) -> str:

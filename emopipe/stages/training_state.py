@@ -20,8 +20,17 @@ STATE_VERSION = 1
 _ABOUT = "about"  # member of the file beside the arrays
 
 
-def save_state(run: Run, model: "keras.Model", rows: list[dict[str, Number]]) -> None:
+def save_state(run: Run, model: "keras.Model", network: "keras.Model", rows: list[dict[str, Number]]) -> None:
     """Write the state of a compiled model that was trained, and the history's rows.
+
+    State is the optimiser, the network, and the random layers and counters of the model around it. Other weights that
+    nothing learns are data, such as the features that `resident_model` holds: they are not written.
+
+    Args:
+        run: the folder.
+        model: what is trained.
+        network: the part of it that is kept.
+        rows: of the history.
 
     Raises:
         StorageError: the run folder cannot be written.
@@ -29,7 +38,7 @@ def save_state(run: Run, model: "keras.Model", rows: list[dict[str, Number]]) ->
     from keras import ops
 
     members: dict[str, Any] = {
-        f"v{number}": ops.convert_to_numpy(variable.value) for number, variable in enumerate(_variables(model))
+        f"v{number}": ops.convert_to_numpy(variable.value) for number, variable in enumerate(_variables(model, network))
     }
     about = json.dumps({"version": STATE_VERSION, "backend": keras_backend(), "rows": rows})
     members[_ABOUT] = np.frombuffer(about.encode(), np.uint8)
@@ -38,8 +47,8 @@ def save_state(run: Run, model: "keras.Model", rows: list[dict[str, Number]]) ->
     write_whole(_path(run), buffer.getvalue())
 
 
-def restore_state(run: Run, model: "keras.Model") -> list[dict[str, Number]]:
-    """Put the saved state into a compiled model; returns the history's rows, none when no state was saved.
+def restore_state(run: Run, model: "keras.Model", network: "keras.Model") -> list[dict[str, Number]]:
+    """Put the saved state into a compiled model and its network; returns the history's rows, none without a state.
 
     Raises:
         RunError: the file is damaged or of another network.
@@ -49,7 +58,7 @@ def restore_state(run: Run, model: "keras.Model") -> list[dict[str, Number]]:
     if not path.exists():
         return []
     model.optimizer.build(model.trainable_variables)
-    variables = _variables(model)
+    variables = _variables(model, network)
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file[_ABOUT].tobytes())
@@ -73,8 +82,10 @@ def restore_state(run: Run, model: "keras.Model") -> list[dict[str, Number]]:
     return rows
 
 
-def _variables(model: "keras.Model") -> list[Any]:
-    return [*model.variables, *model.optimizer.variables]
+def _variables(model: "keras.Model", network: "keras.Model") -> list[Any]:
+    own = {id(variable) for variable in network.variables}
+    data = {id(variable) for variable in model.non_trainable_weights} - own
+    return [*(each for each in model.variables if id(each) not in data), *model.optimizer.variables]
 
 
 def _path(run: Run) -> Path:

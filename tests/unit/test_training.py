@@ -6,6 +6,8 @@ import pytest
 
 from emopipe.errors import ConfigError, CorruptShardError, RunError
 from emopipe.models.bundle import begin_run, open_run
+from emopipe.models.gather import resident_model
+from emopipe.models.heads import RnnHeadConfig, build_head
 from emopipe.models.losses import get_loss
 from emopipe.stages.event_log import EventLog, masked_crc32c
 from emopipe.stages.training import History, Schedule, Silent, compile_model, seed_generators, sgd, train
@@ -47,7 +49,6 @@ def run_training(run, model, network, scores=None, epochs=4, patience=None, feed
         network,
         batches=feed,
         evaluate=evaluate,
-        finish_network=lambda path: None,
         schedule=Schedule(epochs, patience, "ccc"),
         progress=Silent(),
     )
@@ -74,7 +75,7 @@ def test_the_best_network_is_kept_and_not_the_last(tmp_path):
         return {"ccc": [0.1, 0.5, 0.5, 0.2][len(seen) - 1]}
 
     history = train(
-        run, model, network, batches=batches, evaluate=evaluate, finish_network=lambda path: None,
+        run, model, network, batches=batches, evaluate=evaluate,
         schedule=Schedule(4, None, "ccc"), progress=Silent(),
     )  # fmt: skip
     assert history.best["epoch"] == 2
@@ -126,24 +127,42 @@ def test_a_truncated_state_is_one_clear_message(tmp_path):
     for damaged in (whole[: len(whole) // 2], b"", whole[:-30]):
         path.write_bytes(damaged)
         with pytest.raises(RunError, match="Delete this file"):
-            restore_state(run, model)
+            restore_state(run, model, network)
     path.write_bytes(whole)
     image = keras.Input((4,))
     smaller = keras.Model(image, keras.layers.Dense(1)(image))
     compile_model(smaller, sgd(0.1, 0.9), get_loss("mse"))
     with pytest.raises(RunError, match="another version or network"):
-        restore_state(run, smaller)
+        restore_state(run, smaller, smaller)
 
 
 def test_another_backend_is_refused(tmp_path, monkeypatch):
-    _, model = build()
+    network, model = build()
     run = begin_run(tmp_path / "run", "cnn", {})
     model.optimizer.build(model.trainable_variables)
     monkeypatch.setattr("emopipe.stages.training_state.keras_backend", lambda: "abacus")
-    save_state(run, model, [])
+    save_state(run, model, network, [])
     monkeypatch.undo()
     with pytest.raises(ConfigError, match="KERAS_BACKEND=abacus"):
-        restore_state(run, model)
+        restore_state(run, model, network)
+
+
+def test_what_only_feeds_the_network_is_no_state(tmp_path):
+    head = build_head("rnn", RnnHeadConfig(units=(3,)), 4)
+    model = resident_model(head, INPUTS)
+    compile_model(model, sgd(0.1, 0.9), get_loss("mse"))
+    model.optimizer.build(model.trainable_variables)
+    run = begin_run(tmp_path / "run", "rnn", {})
+    save_state(run, model, head, [])
+    with np.load(run.state / "last.npz") as file:
+        shapes = [array.shape for array in file.values()]
+    assert INPUTS.shape not in shapes
+    assert all(shapes.count(tuple(weight.shape)) >= 2 for weight in head.weights)  # itself and its momentum
+    before = [np.array(weight) for weight in head.get_weights()]
+    head.set_weights([weight + 1 for weight in before])
+    restore_state(run, model, head)
+    for one, other in zip(before, head.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_loss_that_explodes_is_named(tmp_path):
