@@ -2,21 +2,45 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import cache_option, json_option, resolve_cache, root_option
+from .options import cache_option, fill_option, json_option, resolve_cache, root_option
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--split", type=click.Choice(["train", "dev", "test"]), default="dev", show_default=True)
+@click.option("--split", type=click.Choice(["train", "dev", "test", "none", "all"]), default="dev", show_default=True,
+              help="none: clips without a split; all: every clip.")  # fmt: skip
+@click.option("--dataset", default=None, metavar="NAME", help="Another corpus than the one the run was trained on.")
 @root_option
 @cache_option
+@fill_option
+@click.option("--submission", type=click.Path(path_type=Path), default=None, metavar="PATH",
+              help="Also write the competition's files: one .txt for all clips (ABAW since 2023), else a folder with "
+              "one file per clip (2020, 2021).")  # fmt: skip
+@click.option("--sample", type=click.Path(path_type=Path), default=None, metavar="FILE",
+              help="The official sample of that .txt, for its rows and their order.")  # fmt: skip
 @json_option
-def evaluate(run: Path, split: str, root: Path | None, cache: Path | None, as_json: bool) -> None:
-    """Score a RUN of train-rnn on a split, with 95 % intervals over clips, and write its predictions frame by frame."""
-    from emopipe.stages.evaluate import evaluate as score
+def evaluate(
+    run: Path, split: str, dataset: str | None, root: Path | None, cache: Path | None, fill: Any,
+    submission: Path | None, sample: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Score a RUN of train-cnn or train-rnn on a split, with 95 % intervals over clips, and write its predictions.
 
-    evaluation = score(run, split=split, cache=resolve_cache(cache, must_exist=True), root=root)
+    RUN/predictions/<split>.csv has a row for every frame. A split without labels is predicted and not scored.
+    """
+    from emopipe.stages.evaluate import predict_split, score
+    from emopipe.stages.submission import write_submission
+    from emopipe.stages.trained import open_trained
+
+    if sample is not None and submission is None:
+        raise click.UsageError("--sample needs --submission.")
+    folder = resolve_cache(cache, must_exist=True)
+    found = predict_split(open_trained(run), split=split, cache=folder, root=root, dataset=dataset, fill=fill)
+    notes = () if submission is None else write_submission(found, submission, sample)
+    evaluation = score(found)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else evaluation.to_text())
+    for note in notes:
+        click.echo(f"note: {note}", err=True)

@@ -38,6 +38,14 @@ cache_option = click.option(
 split_option = click.option(
     "--split", "splits", multiple=True, type=click.Choice(["train", "dev", "test"]), help="Only this split; repeatable."
 )
+fill_option = click.option(
+    "--fill",
+    type=click.Choice(["short", "linear"]),
+    default="short",
+    show_default=True,
+    help="Frames without a full window. short: the first ones of a stretch take a shorter window, frames without a face "
+    "stay empty; linear: lines between the full windows (arXiv:2006.11168).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
 
 

@@ -148,6 +148,31 @@ def resolve_backbone(
     return BackbonePlan(name, config, found.digest, spec, located, found, weights_folder, device)
 
 
+def carried_backbone(config: FeaturesConfig, digest: str, weights_folder: Path, device: str = "auto") -> BackbonePlan:
+    """The backbone that made a run's features, from the file that the run carries; keras is not imported.
+
+    Args:
+        config: under which the features were made.
+        digest: of its weights.
+        weights_folder: of the run.
+        device: "auto", "cpu" or "gpu".
+
+    Raises:
+        WeightsError: the file is not there or damaged.
+    """
+    device = resolve_device(device)
+    file = read_keras_file(weights_folder / f"{digest}.keras")
+    taps = parse_taps(config.taps)
+    if config.backbone != FILE:
+        architecture: Architecture = BACKBONES.load(config.backbone)
+        taps = tuple(locate(tap, architecture.places) for tap in taps)
+    spec = InputSpec(config.input_size_px, file.channels, config.input_range)
+    settled = replace(config, engine=_choose_engine("auto", device))
+    return BackbonePlan(
+        FILE, settled, digest, spec, taps, ResolvedWeights(digest, digest, file.path), weights_folder, device
+    )
+
+
 def resolve_device(device: str) -> str:
     """ "auto" as "gpu" where an NVIDIA driver and onnxruntime's CUDA provider are both there, else as "cpu"."""
     if device not in ("auto", "cpu", "gpu"):

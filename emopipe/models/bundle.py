@@ -2,7 +2,7 @@
 
 run.json        what it is: kind, settings, data, provenance, best epoch (encoding-version 1)
 network.keras   the best network: the CNN of `train-cnn`, the head of `train-rnn`
-backbone.keras  for a head: the network that made its features
+weights/        for a head: <digest>.keras, the network that made its features; the file of a detector that has one
 history.csv     one row per epoch
 state/          the last epoch's network and optimiser, for going on after a kill; logs/ for TensorBoard
 predictions/    <split>.csv, written by `evaluate`
@@ -47,9 +47,14 @@ class Run:
         return self.folder / "network.keras"
 
     @property
-    def backbone(self) -> Path:
-        """The network that made the features of a head."""
-        return self.folder / "backbone.keras"
+    def weights_folder(self) -> Path:
+        """What made a head's features, by digest, and the exported graph of it; laid out like a cache's."""
+        return self.folder / "weights"
+
+    @property
+    def detector_weights(self) -> Path:
+        """The weights file of a detector that comes without one."""
+        return self.weights_folder / "detector.onnx"
 
     @property
     def state(self) -> Path:

@@ -19,8 +19,8 @@ Target = Literal["next", "last"]
 Labelled = Literal["every_step", "target"]
 
 ABSENT = -1  # in a table of rows: no row, the step is zeros
-NONE, WINDOW, SHORT = 0, 1, 2  # codes of PredictionPlan.how
-HOW_NAMES = ("none", "window", "short")
+NONE, WINDOW, SHORT, FRAME, INTERPOLATED = range(5)  # how a row came by its prediction
+HOW_NAMES = ("none", "window", "short", "frame", "interpolated")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ from pathlib import Path
 
 from emopipe.config import FacesConfig, fingerprint
 from emopipe.datasets.adapter import load_adapter, resolve_root
+from emopipe.datasets.splits import Folds, with_folds
 from emopipe.errors import ConfigError
 from emopipe.stages.spec import ExtractSpec, Plan, planned_clip
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.layout import ShardHeader
 
 
-def cached_plan(cache: Cache, kind: str, dataset: str | None, root: Path | None, wanted: str = "") -> Plan:
+def cached_plan(
+    cache: Cache, kind: str, dataset: str | None, root: Path | None, wanted: str = "", folds: Folds | None = None
+) -> Plan:
     """The corpus and the keys of its clips, for the one set of a kind that a cache holds.
 
     Args:
@@ -19,6 +22,7 @@ def cached_plan(cache: Cache, kind: str, dataset: str | None, root: Path | None,
         dataset: the corpus; None for the one that the set was made from.
         root: its folder now; None for where it was.
         wanted: beginning of the set's fingerprint, where the cache holds several.
+        folds: how a corpus without splits is divided; None to leave it as it is.
 
     Raises:
         ConfigError: the cache holds no such set, or several; the message lists them.
@@ -34,9 +38,11 @@ def cached_plan(cache: Cache, kind: str, dataset: str | None, root: Path | None,
     adapter = load_adapter(spec.dataset)
     folder = resolve_root(spec.dataset, root if root is not None else spec.root)
     manifest = adapter.scan(folder, source="images" if is_given else None)
+    if folds is not None:
+        manifest = with_folds(manifest, folds)
     clips = tuple(planned_clip(clip, cache, faces, features) for clip in manifest.clips)
     config = FacesConfig(**settings["faces"])
-    return Plan(adapter, manifest, clips, config, faces, None, features, "cpu", ())
+    return Plan(adapter, manifest, clips, config, faces, None, features, "cpu", (), spec.detector_weights)
 
 
 def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> ShardRecord:

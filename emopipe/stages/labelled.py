@@ -43,13 +43,14 @@ class LabelledSplit:
     """The clips of a split that can be learned from or scored on.
 
     Attributes:
-        split, task: what was asked for.
+        dataset, split, task: what was asked for.
         targets: names of the K columns of every clip's values.
         classes: names of the classes when the one column holds class numbers, else ().
         clips: sorted by clip id; at least one row of them is valid.
         notes: plain sentences about what is left out.
     """
 
+    dataset: str
     split: str
     task: str
     targets: tuple[str, ...]
@@ -67,7 +68,7 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
         plan: the corpus and the keys of its clips.
         cache: holds the clips.
         kind: whether rows come from the faces or the features cache; both have the same rows.
-        split: "train", "dev", "test", or "none" for clips without a split.
+        split: "train", "dev", "test", "none" for clips without a split, or "all".
         task: see `Adapter.tasks`; None for the first.
 
     Raises:
@@ -78,24 +79,15 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
     task = task or adapter.tasks[0]
     if task not in adapter.tasks:
         raise ConfigError(f"{adapter.name}: no task '{task}'. Expected one of {', '.join(adapter.tasks)}.")
-    clips = plan.manifest.for_task(task).select((split,)).clips
+    clips = _clips_of(plan, split, task)
     annotated = [clip for clip in clips if task in clip.annotations]
     if not annotated:
         raise ManifestError(
             f"{plan.manifest.root}: none of the {len(clips)} clips of split '{split}' has labels for '{task}'.\n"
             "Expected at least one. Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
-    header = plan.faces if kind == "faces" else plan.features
-    cached = {} if header is None else cache.find(kind, header.fingerprint)
-    keys = {planned.clip.clip_id: getattr(planned, f"{kind}_key") for planned in plan.clips}
-    present = [clip for clip in annotated if keys[clip.clip_id] in cached]
-    if not present:
-        raise ConfigError(
-            f"{cache.folder}: holds no {kind} of the {len(annotated)} labelled clips of split '{split}' of {dataset}.\n"
-            f"Run: emopipe extract --dataset {dataset} --only {kind} --cache {cache.folder}"
-        )
-    notes = _notes(split, task, kind, len(clips), len(annotated), len(present))
-    places = sorted(((clip, *cached[keys[clip.clip_id]]) for clip in present), key=lambda place: str(place[1].path))
+    places = _places(plan, cache, kind, split, annotated)
+    notes = _notes(split, task, kind, len(clips), len(annotated), len(places))
     joined, targets, classes = _joined(adapter, cache, task, places)
     if not any(clip.valid.any() for clip in joined):
         raise ManifestError(
@@ -103,7 +95,53 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
             "Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     ordered = tuple(sorted(joined, key=lambda labelled: labelled.clip.clip_id))
-    return LabelledSplit(split, task, targets, classes, ordered, notes)
+    return LabelledSplit(dataset, split, task, targets, classes, ordered, notes)
+
+
+def has_labels(plan: Plan, split: str, task: str) -> bool:
+    """Whether any clip of a split is annotated; those of official test splits are not."""
+    return any(task in clip.annotations for clip in _clips_of(plan, split, task))
+
+
+def unlabelled_clips(
+    plan: Plan, cache: Cache, kind: Kind, split: str, task: str, targets: tuple[str, ...]
+) -> LabelledSplit:
+    """The cached clips of a split without annotations, with NaN for every label; as `labelled_clips`."""
+    clips = _clips_of(plan, split, task)
+    places = _places(plan, cache, kind, split, list(clips))
+    found = []
+    for clip, record, entry, (frame_index, _, _) in _rows(cache, places):
+        values = np.full((len(frame_index), len(targets)), np.nan)
+        found.append(LabelledClip(record, entry, clip, values, np.zeros(len(frame_index), bool), frame_index))
+    ordered = tuple(sorted(found, key=lambda labelled: labelled.clip.clip_id))
+    notes = (f"split '{split}' has no '{task}' labels: its predictions are written, nothing is scored.",)
+    missing = _notes(split, task, kind, len(clips), len(clips), len(places))
+    return LabelledSplit(plan.manifest.dataset, split, task, targets, (), ordered, (*notes, *missing))
+
+
+def _clips_of(plan: Plan, split: str, task: str) -> tuple[Clip, ...]:
+    return plan.manifest.for_task(task).select(() if split == "all" else (split,)).clips
+
+
+def _places(
+    plan: Plan, cache: Cache, kind: Kind, split: str, clips: list[Clip]
+) -> list[tuple[Clip, ShardRecord, ClipEntry]]:
+    """Where the clips lie in the cache, shard by shard; those that are not cached are left out.
+
+    Raises:
+        ConfigError: none of them is.
+    """
+    header = plan.faces if kind == "faces" else plan.features
+    cached = {} if header is None else cache.find(kind, header.fingerprint)
+    keys = {planned.clip.clip_id: getattr(planned, f"{kind}_key") for planned in plan.clips}
+    places = [(clip, *cached[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in cached]
+    if not places:
+        dataset = plan.manifest.dataset
+        raise ConfigError(
+            f"{cache.folder}: holds no {kind} of the {len(clips)} clips of split '{split}' of {dataset}.\n"
+            f"Run: emopipe extract --dataset {dataset} --only {kind} --cache {cache.folder}"
+        )
+    return sorted(places, key=lambda place: str(place[1].path))
 
 
 def _notes(split: str, task: str, kind: str, num_clips: int, num_annotated: int, num_present: int) -> tuple[str, ...]:

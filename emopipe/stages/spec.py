@@ -117,6 +117,7 @@ class Plan:
         features: header of the features shards, likewise.
         device: "cpu" or "gpu".
         notes: what the user is to be told.
+        detector_weights: as in `ExtractSpec`.
     """
 
     adapter: Adapter
@@ -128,6 +129,7 @@ class Plan:
     features: ShardHeader | None
     device: str
     notes: tuple[str, ...]
+    detector_weights: Path | None = None
 
 
 def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan:
@@ -156,7 +158,9 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
     features = None if backbone is None else _features_header(faces, backbone)
     clips = tuple(planned_clip(clip, cache, faces, features, remember) for clip in manifest.clips)
     device = resolve_device(spec.device)
-    return Plan(adapter, manifest, clips, config, faces, backbone, features, device, tuple(notes))
+    return Plan(
+        adapter, manifest, clips, config, faces, backbone, features, device, tuple(notes), spec.detector_weights
+    )
 
 
 def _missing(manifest: Manifest) -> list[str]:

@@ -1,0 +1,46 @@
+"""emopipe predict"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import fill_option, json_option
+from .progress import Bar
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where <stem>.csv goes.")
+@click.option("--overlay", is_flag=True, help="Also write <stem>.mp4 with face and predictions drawn in.")
+@click.option("--side", type=click.Choice(["left", "right"]), default=None,
+              help="Which of two people.  [default: the one who is seen most]")  # fmt: skip
+@fill_option
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@json_option
+def predict(
+    run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
+) -> None:
+    """Predict videos (MEDIA...) with a RUN of train-rnn or train-cnn, from their own faces on.
+
+    DIR/<stem>.csv has one row per frame: frame (from 0), time_s, valid (1 with a face), one column per target, and how
+    the row came by its prediction (window, short, frame, interpolated, none). Neither cache nor corpus is needed.
+    """
+    from emopipe.stages.predict import Predictor, check_names, predict_files
+
+    check_names(media)
+    bar = Bar()
+    try:
+        predictor = Predictor(run, device=device)
+        files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
+        outcomes = list(files)
+    finally:
+        bar.close()
+    if as_json:
+        click.echo(json.dumps([outcome.to_dict() for outcome in outcomes]))
+    else:
+        click.echo("\n".join(outcome.to_text() for outcome in outcomes))
+    if any(outcome.error for outcome in outcomes):
+        raise click.exceptions.Exit(1)

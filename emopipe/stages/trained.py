@@ -1,0 +1,158 @@
+"""A trained run as what uses it needs it: what it predicts, from what, made how, and the files that make it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from emopipe.config import FacesConfig, FeaturesConfig, from_dict
+from emopipe.datasets.splits import Folds
+from emopipe.errors import RunError, WeightsError
+from emopipe.faces.detection import detector_digest
+from emopipe.faces.landmarks import landmarker_digest
+from emopipe.faces.normalisation import InputSpec
+from emopipe.models.backbones import FILE, BackbonePlan, carried_backbone, resolve_device
+from emopipe.models.building import Network, build_network
+from emopipe.models.bundle import Run, open_run, place_file
+from emopipe.models.keras_files import read_keras_file
+from emopipe.models.taps import Tap
+from emopipe.models.weights import ResolvedWeights, keep
+from emopipe.models.windows import WindowConfig
+from emopipe.provenance import num_cores
+from emopipe.stages.faces_step import FaceEngines, load_engines
+from emopipe.stages.features_step import BATCH_SIZE
+from emopipe.stages.spec import Plan
+from emopipe.store.cache import Cache
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: the folder.
+        dataset, task: what it learned from.
+        targets: names of what it predicts; for classes, of the one column that holds them.
+        classes: their names; () for numbers.
+        reads: which cache its input lies in; "faces" for a CNN, "features" for a head.
+        fingerprint: of that input.
+        faces: the settings of the faces, as their shards' header has them.
+        window: of a head; None for a CNN, which sees one frame.
+        taps: of the features that a head takes, side by side; () for all.
+        folds: how a corpus without splits was divided; None for the corpus's own splits.
+    """
+
+    run: Run
+    dataset: str
+    task: str
+    targets: tuple[str, ...]
+    classes: tuple[str, ...]
+    reads: Literal["faces", "features"]
+    fingerprint: str
+    faces: Mapping[str, Any]
+    window: WindowConfig | None
+    taps: tuple[str, ...]
+    folds: Folds | None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the network's outputs: the classes, or the targets."""
+        return self.classes or self.targets
+
+    @property
+    def faces_config(self) -> FacesConfig:
+        """How frames become faces."""
+        return from_dict(FacesConfig, self.faces["faces"])
+
+    def feature_network(self, device: str = "auto") -> Network:
+        """What turns crops into the features of a head, or, for a CNN, into its outputs.
+
+        Raises:
+            WeightsError: the run lacks the file, or it is damaged.
+            DeviceError: a GPU is asked for and not there.
+        """
+        plan = self._own_network(device) if self.window is None else self._backbone(device)
+        return build_network(plan, batch_size=BATCH_SIZE, num_threads=num_cores())
+
+    def face_engines(self, device: str = "auto") -> FaceEngines:
+        """The detector and the landmarker that made the faces which the run learned from.
+
+        Raises:
+            WeightsError: the one that is installed is another, or its file is missing.
+            MissingDependencyError: it is not installed.
+        """
+        config = self.faces_config
+        weights = self.run.detector_weights if self.run.detector_weights.exists() else None
+        if config.alignment != "given":
+            found = {"detector": detector_digest(config.detector, weights), "landmarker": landmarker_digest()}
+            for name, digest in found.items():
+                if digest != self.faces[name]:
+                    raise WeightsError(
+                        f"{self.run.folder}: its faces were made by the {name} {self.faces[name]}.\n"
+                        f"Received: {digest}. Install that version, or train on faces of this one."
+                    )
+        return load_engines(config, device=resolve_device(device), weights=weights, num_threads=num_cores())
+
+    def _backbone(self, device: str) -> BackbonePlan:
+        settings = self.run.content["settings"]["features"]
+        folder = self.run.weights_folder
+        if not (folder / f"{settings['weights']}.keras").exists():
+            raise WeightsError(
+                f"{folder}: lacks the network that made this run's features.\n"
+                "The cache had none when the run was trained; extract the features again, then train again."
+            )
+        return carried_backbone(from_dict(FeaturesConfig, settings["features"]), settings["weights"], folder, device)
+
+    def _own_network(self, device: str) -> BackbonePlan:
+        file = read_keras_file(self.run.network)
+        spec = from_dict(InputSpec, self.run.content["input"])
+        name = file.layers[-1]
+        config = FeaturesConfig(FILE, "", (name,), spec.value_range, spec.size_px, "keras")
+        tap = Tap(name, name, "")
+        return BackbonePlan(
+            FILE, config, "", spec, (tap,), ResolvedWeights("", "", file.path), None, resolve_device(device)
+        )
+
+
+def open_trained(folder: Path) -> Trained:
+    """Open a finished run of `train-cnn` or `train-rnn`.
+
+    Raises:
+        RunError: there is none, it is of a newer version, or its training is not over.
+    """
+    run = open_run(folder)
+    content, settings = run.content, run.content["settings"]
+    if not content.get("finished"):
+        raise RunError(f"{folder}: its training is not over. Run its train-{run.kind} command again; it goes on.")
+    if not run.network.is_file():
+        raise RunError(f"{folder}: has no network.keras. Expected a whole run folder; copy it again, or train again.")
+    is_head = run.kind == "rnn"
+    folds = settings.get("folds")
+    return Trained(
+        run=run,
+        dataset=(settings if is_head else content)["dataset"],
+        task=settings["task"],
+        targets=tuple(settings["targets"]),
+        classes=tuple(content.get("classes", ())),
+        reads="features" if is_head else "faces",
+        fingerprint=settings["features_fingerprint"] if is_head else settings["faces"],
+        faces=settings["features"]["faces"] if is_head else content["faces"],
+        window=from_dict(WindowConfig, settings["window"]) if is_head else None,
+        taps=tuple(settings["taps"]) if is_head else (),
+        folds=from_dict(Folds, folds) if folds else None,
+    )
+
+
+def carry(run: Run, plan: Plan, cache: Cache) -> None:
+    """Put what made a run's input into the run, so that `predict` needs neither the cache nor the corpus.
+
+    Raises:
+        StorageError: the run folder cannot be written.
+    """
+    if plan.detector_weights is not None and plan.detector_weights.exists():
+        keep(plan.detector_weights, run.detector_weights)
+    if plan.features is None:
+        return
+    for path in sorted(cache.weights_folder.glob(f"{plan.features.config['weights']}*")):
+        if path.suffix in (".keras", ".onnx"):
+            place_file(path, run.weights_folder / path.name)
