@@ -6,12 +6,17 @@ INSTALLED := $(VENV)/.installed
 DEMO_DIR ?= demo
 FACES ?=
 VIDEO ?=
+ROOT ?=
+SMOKE ?=
+SMOKE_DIR := runs/smoke
+AFFWILD2_RECIPES := cnn-whole cnn-subset1 cnn-subset2 cnn-subset3 cnn-mse cnn-valence-only cnn-arousal-only \
+	cnn-rnn1 cnn-gru1 cnn-gru3
 
-.PHONY: help install test lint types format demo benchmark clean
+.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 22
 
 install: $(INSTALLED) ## Make .venv and install emopipe with everything it needs (pip only)
 
@@ -44,8 +49,25 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(INSTALLED) ## Extract real and generated video into shards and show what was made (VIDEO=path adds your own)
+demo: $(INSTALLED) ## The whole way from video to valence and arousal over time (VIDEO=path adds your own)
 	$(BIN)/python examples/demo.py --out $(DEMO_DIR) $(if $(VIDEO),--video '$(VIDEO)') $(if $(FACES),--faces '$(FACES)')
+
+# $(1): recipes of the paper, each with the place of its corpus below the root behind a colon. All are run, whatever
+# becomes of one; a smoke run begins afresh.
+define reproduce
+	@test -n '$(SMOKE)$(ROOT)' || { echo 'Where is the corpus? make $@ ROOT=DIR; or, to see that it runs: make $@ SMOKE=1'; exit 2; }
+	$(if $(SMOKE),rm -rf $(SMOKE_DIR)/$@)
+	status=0; for each in $(1); do \
+	$(BIN)/emopipe reproduce rangulov2020/$${each%%:*} --root $(if $(SMOKE),$(SMOKE_DIR)/$@/data,'$(ROOT)')$${each#*:} \
+	$(if $(SMOKE),--smoke --cache $(SMOKE_DIR)/$@/cache --runs $(SMOKE_DIR)/$@/runs --results $(SMOKE_DIR)/$@/results) \
+	|| status=1; done; exit $$status
+endef
+
+reproduce-affwild2: $(INSTALLED) ## Run the paper's experiments on Aff-Wild2: ROOT=its folder, or SMOKE=1 to see that they run
+	$(call reproduce,$(addsuffix :,$(AFFWILD2_RECIPES)))
+
+reproduce-ckplus: $(INSTALLED) ## Likewise on CK+ and JAFFE: ROOT=the folder that holds ckplus and jaffe
+	$(call reproduce,cnn-ckplus:/ckplus cnn-ckplus@published-split:/ckplus cnn-jaffe:)
 
 benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'

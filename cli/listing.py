@@ -4,7 +4,7 @@ import click
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["detectors", "backbones", "heads"]))
+@click.argument("kind", type=click.Choice(["detectors", "backbones", "heads", "recipes"]))
 def list_names(kind: str) -> None:
     """List the registered names of a KIND, with what each is."""
     if kind == "detectors":
@@ -18,6 +18,14 @@ def list_names(kind: str) -> None:
 
         for name in HEADS:
             click.echo(f"{name:<12} {HEADS.load(name).build.__doc__.splitlines()[0]}")
+        return
+    if kind == "recipes":
+        from emopipe.recipes.recipe import RECIPES, find_recipe
+
+        for name in RECIPES:
+            recipe = find_recipe(name)
+            variants = f"; @{', @'.join(recipe.variants)}" if recipe.variants else ""
+            click.echo(f"{name:<32} {recipe.row}{variants}")
         return
     from emopipe.models.backbones import BACKBONES
 

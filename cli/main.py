@@ -15,11 +15,14 @@ _COMMANDS = {
     "extract": ("extract", "extract", "Make faces and features of a corpus, into verified shards."),
     "train-cnn": ("train_cnn", "train_cnn", "Train a CNN on cached faces; extract then uses it."),
     "train-rnn": ("train_rnn", "train_rnn", "Train a recurrent head on cached features."),
-    "evaluate": ("evaluate", "evaluate", "Score a trained head, with intervals; write its predictions."),
+    "evaluate": ("evaluate", "evaluate", "Score a trained run, with intervals; write its predictions."),
+    "predict": ("predict", "predict", "Predict any video with a trained run, frame by frame."),
+    "import-head": ("import_head", "import_head", "Make a run of a Keras 2 checkpoint."),
+    "reproduce": ("reproduce", "reproduce", "Run an experiment of a paper; published numbers beside ours."),
     "phantom": ("phantom", "phantom", "Generate a corpus whose true labels are known."),
     "cache": ("cache", "cache", "List, verify, repair or prune a cache."),
     "datasets": ("datasets", "datasets", "List the corpora, show one, or check a corpus folder."),
-    "list": ("listing", "list_names", "List detectors, backbones or heads."),
+    "list": ("listing", "list_names", "List detectors, backbones, heads or recipes."),
     "doctor": ("doctor", "doctor", "Say what is installed, which accelerator there is, which weights are at hand."),
 }
 

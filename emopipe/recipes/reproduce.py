@@ -1,0 +1,147 @@
+"""`emopipe reproduce`: run a recipe from a corpus folder to a table with the published numbers beside ours."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emopipe.datasets.adapter import resolve_root
+from emopipe.datasets.phantom import SETTINGS_FILE
+from emopipe.datasets.phantom_layouts import PhantomSettings
+from emopipe.errors import ConfigError
+from emopipe.plots.scores import confusion_figure, save_figure
+from emopipe.recipes.recipe import Recipe
+from emopipe.recipes.steps import Bench, Progress, Silent
+from emopipe.recipes.table import ResultRow, result_rows, text_table, write_results
+from emopipe.stages.phantom import make_phantom
+
+
+@dataclass(frozen=True)
+class RecipeResult:
+    """What came of a recipe.
+
+    Attributes:
+        recipe: as it was run; shrunk after a smoke run.
+        rows: of the table, those with a published number first.
+        table: the csv file.
+        figures: pictures beside it.
+        failed: clips that stage one could not make; the scores are without them.
+        notes: what the user is to be told.
+    """
+
+    recipe: Recipe
+    rows: tuple[ResultRow, ...]
+    table: Path
+    figures: tuple[Path, ...]
+    failed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "recipe": self.recipe.name,
+            "row": self.recipe.row,
+            "smoke": self.recipe.is_smoke,
+            "results": [asdict(row) for row in self.rows],
+            "table": str(self.table),
+            "figures": [str(path) for path in self.figures],
+            "failed": list(self.failed),
+            "notes": list(self.notes),
+            "deviations": list(self.recipe.deviations),
+        }
+
+    def to_text(self) -> str:
+        """A table for people."""
+        row = self.rows[0]
+        paper = self.recipe.paper
+        lines = [
+            f"{self.recipe.name}: {paper.citation} ({paper.identifier}), {self.recipe.row}",
+            f"{row.dataset}, split '{row.split}', {row.num_frames} frames, {row.epochs} epochs, seed {row.seed}",
+            text_table(self.rows),
+            *(f"differs: {sentence}" for sentence in self.recipe.deviations),
+            *(f"note: {sentence}" for sentence in self.notes),
+        ]
+        if self.failed:
+            lines.append(f"failed: {len(self.failed)} clips have no faces or features (the first: '{self.failed[0]}').")
+        if self.recipe.is_smoke:
+            lines.append("A smoke run on a generated corpus: these numbers say that the code runs, nothing else.")
+        return "\n".join([*lines, *(f"figure: {path}" for path in self.figures), f"table: {self.table}"])
+
+
+def recipe_roots(recipe: Recipe, root: Path | None) -> dict[str, Path]:
+    """Folder of each corpus of a recipe.
+
+    Args:
+        recipe: the recipe.
+        root: the corpus folder; for a recipe of several corpora the folder that holds them, each under its dataset's
+            name. None for `$EMOPIPE_DATA/<dataset>`.
+
+    Raises:
+        ConfigError: neither is given.
+
+    Example:
+        >>> from emopipe.recipes.recipe import find_recipe
+        >>> recipe_roots(find_recipe("rangulov2020/cnn-jaffe"), Path("corpora"))["jaffe"].as_posix()
+        'corpora/jaffe'
+    """
+    datasets = recipe.experiment.datasets
+    if root is not None and len(datasets) > 1:
+        return {name: root.expanduser() / name for name in datasets}
+    return {name: resolve_root(name, root) for name in datasets}
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    root: Path | None,
+    cache: Path,
+    runs: Path,
+    results: Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> RecipeResult:
+    """Run a recipe and write results/<recipe>.csv; what an earlier call finished is reused.
+
+    Args:
+        recipe: of the registry, or its `smoke()`, for which the generated corpora are made where they are not there.
+        root: see `recipe_roots`.
+        cache, runs, results: folders of the cache, the run folders and the tables.
+        workers: processes that make faces.
+        progress: told what happens.
+
+    Raises:
+        EmopipeError: a corpus is not there, nothing can be learned from it, or training diverges.
+        ConfigError: a smoke run would replace measured numbers, or write into a corpus.
+    """
+    progress = progress or Silent()
+    roots = recipe_roots(recipe, root)
+    if recipe.is_smoke:
+        for dataset, settings in recipe.phantoms.items():
+            progress.say(f"Generated corpus in {roots[dataset]}:")
+            _phantom(roots[dataset], settings, workers)
+    bench = Bench(roots, cache, runs, workers, progress)
+    outcome = recipe.experiment.run(bench)
+    rows = result_rows(recipe, outcome)
+    table = results / f"{recipe.name}.csv"
+    write_results(table, rows)
+    figures = []
+    if outcome.confusion is not None:
+        figures.append(table.with_name(f"{table.stem}_confusion.png"))
+        title = f"{recipe.name}, {rows[0].dataset}"
+        save_figure(confusion_figure(outcome.confusion, outcome.classes, title=title), figures[0])
+    return RecipeResult(recipe, rows, table, tuple(figures), tuple(sorted(bench.failed)), outcome.notes)
+
+
+def _phantom(folder: Path, settings: PhantomSettings, workers: int) -> None:
+    """Make a generated corpus, or find it made; anything else in the folder is refused."""
+    record = folder / SETTINGS_FILE
+    if not record.exists():
+        make_phantom(folder, settings, num_workers=workers)
+        return
+    made: Mapping[str, Any] = json.loads(record.read_text())["settings"]
+    if made != asdict(settings):
+        raise ConfigError(
+            f"{folder}: holds a generated corpus of other settings.\n"
+            "Give another folder with --root, or delete this one."
+        )

@@ -1,0 +1,125 @@
+"""The steps that experiments are made of; each reuses what an earlier call, or another recipe, finished.
+
+A run folder is named after everything that decides its result. So recipes that train the same CNN on the same frames
+share its run, and a killed one goes on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from emopipe.config import FacesConfig, fingerprint, to_dict
+from emopipe.models.bundle import open_run
+from emopipe.stages.extract import extract
+from emopipe.stages.extract_report import Progress as ExtractProgress
+from emopipe.stages.extract_report import Silent as SilentExtract
+from emopipe.stages.spec import BackboneRequest, ExtractSpec, make_plan
+from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.train_rnn import TrainRnnConfig, train_rnn
+from emopipe.stages.training import TrainingProgress
+from emopipe.stages.training_frames import load_frames
+from emopipe.store.cache import Cache
+
+
+class Progress(ExtractProgress, TrainingProgress, Protocol):
+    """Told what happens in any of the steps."""
+
+
+class Silent(SilentExtract):
+    """A `Progress` that says nothing."""
+
+    def epoch(self, sentence: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where an experiment works.
+
+    Attributes:
+        roots: dataset -> folder of the corpus.
+        cache, runs: folders of the cache and of the run folders.
+        workers: processes that make faces.
+        progress: told what happens.
+        failed: ids of clips that stage one could not make; filled as it goes.
+    """
+
+    roots: Mapping[str, Path]
+    cache: Path
+    runs: Path
+    workers: int = 1
+    progress: Progress = field(default_factory=Silent)
+    failed: set[str] = field(default_factory=set)
+
+
+def cached_faces(bench: Bench, dataset: str, faces: FacesConfig) -> str:
+    """Extract the faces of a corpus; returns the fingerprint of their settings."""
+    bench.progress.say(f"Faces of {dataset}:")
+    spec = ExtractSpec(dataset, bench.roots[dataset], bench.cache, faces, only="faces", workers=bench.workers)
+    return _extracted(bench, spec)
+
+
+def cached_features(bench: Bench, dataset: str, faces: FacesConfig, cnn: Path, taps: tuple[str, ...]) -> str:
+    """Extract what a trained CNN makes of a corpus; returns the fingerprint of its settings."""
+    bench.progress.say(f"Features of {dataset} with {cnn.name}:")
+    backbone = BackboneRequest(str(cnn / "network.keras"), taps=taps)
+    spec = ExtractSpec(dataset, bench.roots[dataset], bench.cache, faces, backbone, workers=bench.workers)
+    return _extracted(bench, spec)
+
+
+def _extracted(bench: Bench, spec: ExtractSpec) -> str:
+    report = extract(spec, bench.progress)
+    bench.failed.update(report.failed)
+    bench.progress.say(f"{len(report.done)} clips made, {len(report.reused)} reused, {len(report.failed)} failed.")
+    plan = make_plan(spec, Cache(spec.cache))
+    return (plan.features or plan.faces).fingerprint
+
+
+def cnn_folder(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) -> Path:
+    """The run folder of a CNN, named after its settings, the frames and their labels."""
+    frames = load_frames(config, Cache(bench.cache), dataset, bench.roots[dataset], faces)
+    return bench.runs / f"cnn-{fingerprint(dataset, config, frames.identity)[:12]}"
+
+
+def trained_cnn(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) -> Path:
+    """Train a CNN on the faces of that fingerprint, or find it trained; returns its run folder."""
+    run = cnn_folder(bench, dataset, faces, config)
+    if _is_finished(run):
+        bench.progress.say(f"{run}: is trained already.")
+        return run
+    bench.progress.say(f"Training {run}:")
+    train_cnn(
+        config,
+        dataset=dataset,
+        root=bench.roots[dataset],
+        cache=bench.cache,
+        run=run,
+        faces=faces,
+        progress=bench.progress,
+    )
+    return run
+
+
+def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: TrainRnnConfig) -> Path:
+    """Train a head on the features of that fingerprint, or find it trained; returns its run folder."""
+    # The CNN's folder is named after frames and labels, the features' fingerprint covers its weights.
+    run = bench.runs / f"rnn-{fingerprint(dataset, to_dict(config), cnn.name, features)[:12]}"
+    if _is_finished(run):
+        bench.progress.say(f"{run}: is trained already.")
+        return run
+    bench.progress.say(f"Training {run}:")
+    train_rnn(
+        config,
+        cache=bench.cache,
+        run=run,
+        dataset=dataset,
+        root=bench.roots[dataset],
+        features=features,
+        progress=bench.progress,
+    )
+    return run
+
+
+def _is_finished(run: Path) -> bool:
+    return (run / "run.json").is_file() and bool(open_run(run).content.get("finished"))
