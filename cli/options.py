@@ -43,8 +43,8 @@ fill_option = click.option(
     type=click.Choice(["short", "linear"]),
     default="short",
     show_default=True,
-    help="Frames without a full window. short: the first ones of a stretch take a shorter window, frames without a face "
-    "stay empty; linear: lines between the full windows (arXiv:2006.11168).",
+    help="Frames without a full window. short: the first ones of a stretch take a shorter window, frames without a "
+    "face stay empty; linear: lines between the full windows (arXiv:2006.11168).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
 

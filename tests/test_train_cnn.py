@@ -114,17 +114,18 @@ def test_same_seed_same_weights_and_balancing_thins_the_crowd(train, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["kill_after", "kill_before"])
-def test_a_killed_run_goes_on_and_ends_the_same(train, made, tmp_path, program, moment):
-    train(SMALL, "whole")
+@pytest.mark.parametrize(("moment", "precision"), [("kill_after", "float32"), ("kill_before", "bfloat16")])
+def test_a_killed_run_goes_on_and_ends_the_same(train, made, tmp_path, program, moment, precision):
+    config = replace(SMALL, precision=precision)
+    train(config, "whole")
     where = ("--dataset", "affwild2", "--root", made[0], "--cache", made[1], "--run", tmp_path / "killed")
     runner = (str(HERE / "train_runner.py"), json.dumps({moment: 2}))
-    outcome = program("train-cnn", *where, *SMALL_OPTIONS, runner=runner)
+    outcome = program("train-cnn", *where, *SMALL_OPTIONS, "--precision", precision, runner=runner)
     assert outcome.code == -9, outcome.err
     left = open_run(tmp_path / "killed")
     assert left.content["finished"] is None
     assert (left.state / "last.npz").is_file()
-    report = train(replace(SMALL, patience=10), "killed")
+    report = train(replace(config, patience=10), "killed")
     assert report.num_epochs == 3
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
         np.testing.assert_allclose(one, other, atol=SAME_RUN)
@@ -267,3 +268,19 @@ def test_a_run_folder_is_not_written_over(train, tmp_path):
         train(replace(SMALL, learning_rate=1e30, loss="mse"), "diverged")
     with pytest.raises(ConfigError, match="other settings .*learning_rate"):
         train(name="diverged")
+
+
+def test_bfloat16_learns_nearly_the_same_and_keeps_float32(train, tmp_path):
+    import keras
+
+    usual = train(replace(SMALL, epochs=12), "usual")
+    report = train(replace(SMALL, epochs=12, precision="bfloat16"), "half")
+    assert report.best["dev_ccc"] == pytest.approx(usual.best["dev_ccc"], abs=0.1)
+    network = keras.saving.load_model(tmp_path / "half" / "network.keras", safe_mode=True)
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+    differences = [
+        np.abs(one - other).max()
+        for one, other in zip(weights(tmp_path / "usual"), weights(tmp_path / "half"), strict=True)
+    ]
+    assert max(differences) > 1e-6  # else nothing was rounded

@@ -90,7 +90,7 @@ def gauges(image: Image, values: Mapping[str, float], low: float = -1.0, high: f
     x, y = height // 2, image.shape[0] - (len(values) + 0.5) * 1.4 * height
     draw.rectangle((0, y - 0.3 * height, x * 3 + widest + bar, image.shape[0]), fill=_PANEL)
     place = {end: x * 2 + widest + bar * (end - low) / (high - low) for end in (low, max(low, 0.0), high)}
-    for (name, value), text in zip(values.items(), texts, strict=True):
+    for value, text in zip(values.values(), texts, strict=True):
         draw.text((x, y), text, font=font, fill=_TEXT)
         draw.rectangle((place[low], y, place[high], y + height), outline=_TEXT)
         if value == value:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emopipe.errors import ConfigError, EmopipeError, EmptyMediaError, MediaError
+from emopipe.errors import ConfigError, EmptyMediaError, MediaError
 from emopipe.files import write_whole
 from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.engines import load_keras
