@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emopipe.datasets.phantom_affect import Performance, Temperament, perform
+from emopipe.datasets.phantom_affect import INVALID_LABEL, Performance, Temperament, perform
 from emopipe.datasets.phantom_face import ACTIONS, Face
 from emopipe.datasets.phantom_layouts import ClipPlan, PhantomSettings, VideoPlan
 from emopipe.datasets.phantom_portrait import make_head
@@ -92,16 +92,21 @@ def official_crop(frame: Image, points: Floats) -> Image:
 
 
 def truth_table(settings: PhantomSettings, actor: Actor) -> tuple[str, Bools]:
-    """The truth about one clip as CSV text, and (T,) whether its face can be seen."""
+    """The truth about one clip as CSV text, and (T,) whether its face can be seen.
+
+    Beside the true state stand the labels as annotators gave them, also of clips whose labels the layout holds back.
+    """
     performance = actor.performance
     visible = visible_frames(actor, settings.width, settings.height)
-    header = ["frame", "time_s", "valence", "arousal", "face_visible", *ACTIONS]
+    labels = [["" if value == INVALID_LABEL else f"{value:g}" for value in column] for column in performance.labels.T]
+    header = ["frame", "time_s", "valence", "arousal", "valence_label", "arousal_label", "face_visible", *ACTIONS]
     columns: list[Iterable[str]] = [
         map(str, range(len(visible))),
         *(
             [f"{value:.6f}" for value in part]
             for part in (performance.time_s, performance.valence, performance.arousal)
         ),
+        *labels,
         map(str, visible.astype(int)),
         *([f"{value:.4f}" for value in performance.actions[name]] for name in ACTIONS),
     ]

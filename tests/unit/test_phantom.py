@@ -1,5 +1,6 @@
 """The phantom corpus: its files, its truth, its pixels and its sound, on corpora of seconds."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -277,3 +278,21 @@ def test_the_command_reports_what_it_made(tmp_path):
     assert (
         CliRunner().invoke(phantom_command, [str(tmp_path / "d"), "--layout", "affwild", "--size", "x"]).exit_code == 2
     )
+
+
+def test_held_back_labels_lie_beside_the_truth(tmp_path):
+    settings = PhantomSettings("affwild2", 4, 1.0, seed=2)
+    make_phantom(tmp_path / "corpus", settings)
+    adapter = load_adapter("affwild2")
+    seen = set()
+    for clip in adapter.scan(tmp_path / "corpus").clips:
+        with (tmp_path / "corpus" / "truth" / f"{clip.clip_id}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        held = np.array([[float(row[f"{name}_label"] or "nan") for name in ("valence", "arousal")] for row in rows])
+        true = np.array([[float(row[name]) for name in ("valence", "arousal")] for row in rows])
+        assert 0.01 < np.nanstd(held - true) < 0.5  # late and a little wrong
+        seen.add(clip.split)
+        if clip.split != "test":
+            given = adapter.read_labels(clip, "va")
+            assert np.allclose(given.values[: len(held)], held, equal_nan=True)
+    assert seen == {"train", "dev", "test"}
