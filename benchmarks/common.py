@@ -1,9 +1,10 @@
-"""What the benchmark programs share: a looped video, a step in a process of its own, results on disk."""
+"""What the benchmark programs share: videos, steps in processes of their own, sides in turn, results on disk."""
 
 import json
 import multiprocessing
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import av
 from emopipe.provenance import library_versions, machine, utc_now
 
 RESULTS = Path(__file__).parent / "results"
+RESULTS_TABLES = Path(__file__).parents[1] / "results"
 
 
 def loop_video(source: Path, target: Path, times: int) -> None:
@@ -97,13 +99,39 @@ def _measure(sender: Any, step: Callable[..., int], arguments: tuple[Any, ...]) 
     sender.send({"frames": num_frames, "cpu_s": cpu_s, "wall_s": wall_s, "cpu_ms_per_frame": 1000 * cpu_s / num_frames})
 
 
-def save(name: str, content: dict[str, Any]) -> None:
-    """Print the result as JSON and keep it in benchmarks/results/<name>.json, with the machine and the versions."""
+def in_child(script: str, step: str, arguments: dict[str, Any], environment: dict[str, str] | None = None) -> Any:
+    """Call ``script --child step arguments`` with another environment; returns the JSON of its last line."""
+    command = [sys.executable, script, "--child", step, json.dumps(arguments)]
+    variables = {**os.environ, **(environment or {})}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.stdout}\n{result.stderr}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each side gives, round by round; every other round goes backwards, so that drift meets all alike."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in sorted(sides, key=list(sides).index, reverse=bool(number % 2)):
+            found[name].append(round(sides[name](), 3))
+    return found
+
+
+def ratios(one: list[float], other: list[float]) -> dict[str, Any]:
+    """The median of one / other over the rounds, and their spread."""
+    each = [round(a / b, 3) for a, b in zip(one, other, strict=True)]
+    return {"median": round(statistics.median(each), 3), "lowest": min(each), "highest": max(each), "rounds": len(each)}
+
+
+def save(name: str, content: dict[str, Any], path: Path | None = None) -> None:
+    """Print the result as JSON and keep it with the machine and the versions, in benchmarks/results/ or at `path`."""
     content = {**content, "machine": machine(), "versions": library_versions(), "time": utc_now()}
     text = json.dumps(content, indent=1)
     sys.stdout.write(text + "\n")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text + "\n")
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

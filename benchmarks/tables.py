@@ -1,6 +1,7 @@
 """Write the tables of benchmarks/README.md from benchmarks/results/*.json: python benchmarks/tables.py"""
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def main() -> None:
         "memory": memory,
         "recognition": recognition,
         "cached_crops": cached_crops,
+        "stage_two": stage_two,
     }
     for name, table in tables.items():
         path = HERE / "results" / f"{name}.json"
@@ -105,6 +107,74 @@ def cached_crops(content: dict[str, Any]) -> str:
         cached = ", ".join(str(pair["from_cache"]) for pair in pairs)
         rows.append([name, cached, ", ".join(str(pair["alone"]) for pair in pairs), content[name]["ratio"]])
     return grid(["backbone", "from the cache, frames/s", "alone, frames/s", "median ratio"], rows)
+
+
+def stage_two(content: dict[str, Any]) -> str:
+    """What was measured of stage two, ratio by ratio."""
+    rows: list[list[object]] = []
+    if found := content.get("feeding"):
+        sides, alone = found["windows_per_s"], found["loading_alone_ms_per_batch"]
+        for other, name in (("in_memory", "the same on tensors in memory"), ("copied", "copying sample by sample")):
+            rows.append(
+                ["training windows/s from the table", _middle(sides["epoch"]), name, _middle(sides[other]),
+                 _spread(found[f"of_{other}"])]
+            )  # fmt: skip
+        rows.append(["loading a batch, ms", alone["windows"], "copying sample by sample, ms", alone["copied"], ""])
+    if (found := content.get("torch")) and found["torch"] != "not measured":
+        for threads, both in found["threads"].items():
+            for unit, name in (("windows_per_s", "windows/s"), ("windows_per_cpu_s", "windows per CPU-second")):
+                sides = both[unit]
+                ratio = _spread(both["keras_of_torch"]) if unit == "windows_per_s" else ""
+                rows.append(
+                    [f"keras on {found['keras']}, threads: {threads}, {name}", _middle(sides["keras"]),
+                     f"torch {found['torch']}", _middle(sides["torch"]), ratio]
+                )  # fmt: skip
+    if found := content.get("memory"):
+        peak = found["all_frames"]["peak_mb"]
+        rows.append(
+            [f"peak memory, {found['frames']:,} frames, MB", peak, "with a twentieth of the frames, MB",
+             found["few_frames"]["peak_mb"], f"difference {found['of_matrix']} × the matrix"]
+        )  # fmt: skip
+        rows.append(
+            ["the same peak, MB", peak, "after the imports, MB", found["all_frames"]["imports_mb"],
+             f"difference {found['of_matrix_over_imports']} × the matrix"]
+        )  # fmt: skip
+    if found := content.get("resident"):
+        for one in found["backends"].values():
+            (small, few), (large, many) = one["steps_per_s"].items()
+            rows.append(
+                [f"steps/s, {large} on the device ({one['backend']})", _middle(many), f"with {small}", _middle(few),
+                 _spread(one["large_of_small"])]
+            )  # fmt: skip
+        same, beyond = found["batches_the_same"], found["head_bytes_beyond_parameters"]
+        compared = found["batches_compared"]
+        rows.append(["batches gathered on the device", compared, "with the bits of the host", same, ""])
+        rows.append(["saved head, bytes", found["head_bytes"], "beyond its parameters", beyond, ""])
+    if found := content.get("crops"):
+        sides = found["crops_per_s"]
+        rows.append(
+            [f"train-cnn ({found['cnn']}), crops/s from disk", _middle(sides["from_cache"]),
+             "the same on tensors in memory", _middle(sides["in_memory"]), _spread(found["of_in_memory"])]
+        )  # fmt: skip
+        rows.append(
+            ["bytes read per epoch", max(found["bytes_read"]), "stored bytes of the crops", found["stored_crops_bytes"],
+             found["bytes_read_of_stored"]]
+        )  # fmt: skip
+        rows.append(["loading crops from disk alone, crops/s", found["loading_alone_per_s"], "", "", ""])
+    if found := content.get("epoch"):
+        rows.append(
+            [f"epoch of {found['windows']:,} windows, s", found["resident_s"], f"published ({found['published_on']})",
+             found["published_s"], ""]
+        )  # fmt: skip
+    return grid(["what", "measured", "against", "measured", "ratio"], rows)
+
+
+def _middle(values: list[float]) -> str:
+    return f"{statistics.median(values):,.4g}"
+
+
+def _spread(ratio: dict[str, Any]) -> str:
+    return f"{ratio['median']} ({ratio['lowest']} to {ratio['highest']}, {ratio['rounds']} rounds)"
 
 
 if __name__ == "__main__":

@@ -135,7 +135,11 @@ def require_gpu() -> None:
     """Raise DeviceError unless Keras sees an accelerator."""
     import keras
 
-    if not keras.distribution.list_devices("gpu"):
+    try:
+        found = keras.distribution.list_devices("gpu")
+    except RuntimeError:  # what JAX says where there is none
+        found = []
+    if not found:
         raise DeviceError(
             f"--device gpu: keras ({keras.backend.backend()}) sees no GPU on this machine.\n"
             "Expected one with its driver; run: pip install emopipe[cuda], or use --device cpu."

@@ -34,7 +34,7 @@ Balance = Literal["none", "max", "mean", "midpoint"]
 Precision = Literal["float32", "bfloat16"]
 
 _MAX_READERS = 4  # each reads some 4,000 crops a second
-_BATCHES_AHEAD = 2
+BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -213,20 +213,20 @@ def _train(
     progress: training.TrainingProgress,
 ) -> training.History:
     load_keras()
-    network, learner, model = _build(config, cnn, loss, data)
+    network, learner, model = build_training(config, cnn, loss, data)
     limit = None if config.steps_per_epoch is None else config.steps_per_epoch * config.batch_size
 
     def batches(epoch: int) -> Prefetch[tuple[Floats, Floats]]:
         order = shuffled_batches(
             data.train, readers, cnn.input, config.batch_size, seed=config.seed, epoch=epoch, num_frames=limit
         )
-        return Prefetch(order, _BATCHES_AHEAD, "crops")
+        return Prefetch(order, BATCHES_AHEAD, "crops")
 
     def evaluate() -> dict[str, float]:
         if learner is not network:
             network.set_weights(learner.get_weights())
         crops = ordered_batches(data.dev, readers, cnn.input, config.batch_size)
-        prediction = training.predict(network, Prefetch(crops, _BATCHES_AHEAD, "dev crops"))
+        prediction = training.predict(network, Prefetch(crops, BATCHES_AHEAD, "dev crops"))
         training.check_finite(run, "prediction", prediction)
         if data.classes:
             return class_scores(data.dev.targets, prediction)
@@ -250,7 +250,7 @@ def _train(
     )
 
 
-def _build(
+def build_training(
     config: TrainCnnConfig, cnn: TrainableCnn, loss: str, data: TrainingFrames
 ) -> tuple["keras.Model", "keras.Model", "keras.Model"]:
     """The network that is kept, the one that learns (the same in float32), and the compiled model around that one."""
