@@ -46,7 +46,38 @@ fill_option = click.option(
     help="Frames without a full window. short: the first ones of a stretch take a shorter window, frames without a "
     "face stay empty; linear: lines between the full windows (arXiv:2006.11168).",
 )
+_FOLD_OPTIONS = (
+    click.option("--folds", "num_folds", type=int, default=None, metavar="N",
+                 help="Divide a corpus without splits into N parts: one test, one dev, the others train."),
+    click.option("--fold", type=int, default=None, metavar="K",
+                 help="The part that is tested, from 0.  [default: 0]"),
+    click.option("--fold-rule", type=click.Choice(["subjects", "images"]), default=None,
+                 help="images: the published rule for CK+, under which train and dev share a subject.  "
+                 "[default: subjects]"),
+)  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
+
+
+def fold_options(command: Command) -> Command:
+    """--folds, --fold and --fold-rule; `folds_of` makes one value of them."""
+    for option in reversed(_FOLD_OPTIONS):
+        command = option(command)
+    return command
+
+
+def folds_of(num_folds: int | None, fold: int | None, rule: Any) -> Any:
+    """The folds that are asked for, or None.
+
+    Raises:
+        UsageError: a fold or a rule without --folds.
+    """
+    from emopipe.datasets.splits import Folds
+
+    if num_folds is None:
+        if fold is not None or rule is not None:
+            raise click.UsageError("--fold and --fold-rule need --folds N.")
+        return None
+    return Folds(num_folds, fold or 0, rule or "subjects")
 
 
 def resolve_cache(cache: Path | None, *, must_exist: bool = False) -> Path:

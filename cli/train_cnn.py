@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from .options import cache_option, dataset_option, json_option, resolve_cache, root_option
+from .options import (
+    cache_option,
+    dataset_option,
+    fold_options,
+    folds_of,
+    json_option,
+    resolve_cache,
+    root_option,
+)
 from .progress import EpochLines
 
 
@@ -22,12 +30,7 @@ from .progress import EpochLines
 @click.option(
     "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
 )
-@click.option("--folds", "num_folds", type=int, default=None, metavar="N",
-              help="Divide a corpus without splits into N parts: one test, one dev, the others train.")  # fmt: skip
-@click.option("--fold", type=int, default=None, metavar="K", help="The part that is tested, from 0.  [default: 0]")
-@click.option("--fold-rule", type=click.Choice(["subjects", "images"]), default=None,
-              help="images: the published rule for CK+, under which train and dev share a subject.  "
-              "[default: subjects]")  # fmt: skip
+@fold_options
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only: valence, for example.")
 @click.option(
     "--loss",
@@ -69,7 +72,7 @@ def train_cnn(
 
     names = tuple(name.strip() for name in targets.split(",") if name.strip())
     report = train(
-        TrainCnnConfig(targets=names, folds=_folds(num_folds, fold, fold_rule), **settings),
+        TrainCnnConfig(targets=names, folds=folds_of(num_folds, fold, fold_rule), **settings),
         dataset=dataset,
         root=resolve_root(dataset, root),
         cache=resolve_cache(cache, must_exist=True),
@@ -78,14 +81,3 @@ def train_cnn(
         progress=EpochLines(),
     )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
-
-
-def _folds(num_folds: int | None, fold: int | None, rule: Any) -> Any:
-    """The folds that are asked for, or None."""
-    from emopipe.datasets.splits import Folds
-
-    if num_folds is None:
-        if fold is not None or rule is not None:
-            raise click.UsageError("--fold and --fold-rule need --folds N.")
-        return None
-    return Folds(num_folds, fold or 0, rule or "subjects")

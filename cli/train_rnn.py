@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import cache_option, json_option, resolve_cache, root_option
+from .options import cache_option, fold_options, folds_of, json_option, resolve_cache, root_option
 from .progress import EpochLines
 
 
@@ -36,6 +36,7 @@ from .progress import EpochLines
 @click.option(
     "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
 )
+@fold_options
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only.")
 @click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
               help="[default: ccc, for classes crossentropy]")  # fmt: skip
@@ -53,7 +54,8 @@ from .progress import EpochLines
 @json_option
 def train_rnn(
     dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: str, targets: str,
-    window: int, stride: int, gaps: Any, target: Any, as_json: bool, **settings: Any,
+    window: int, stride: int, gaps: Any, target: Any, as_json: bool,
+    num_folds: int | None, fold: int | None, fold_rule: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a recurrent head on cached features.
 
@@ -68,6 +70,7 @@ def train_rnn(
         window=WindowConfig(window, stride, gaps, target),
         units=_numbers(units),
         targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        folds=folds_of(num_folds, fold, fold_rule),
         **settings,
     )
     report = train(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emopipe.config import to_dict
+from emopipe.config import from_dict, to_dict
+from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
 from emopipe.models.balance import CEILINGS
 from emopipe.models.bundle import Run, begin_run
@@ -39,7 +40,7 @@ class TrainRnnConfig:
         task, targets: as in `TrainCnnConfig`.
         loss: "ccc", "mse" or "crossentropy"; None for the one that suits the task.
         balance: thin out windows whose target lies in a crowded cell of the valence-arousal plane.
-        epochs, patience, batch_size, learning_rate, momentum, decay, seed, train_split, dev_split: as in
+        epochs, patience, batch_size, learning_rate, momentum, decay, seed, folds, train_split, dev_split: as in
             `TrainCnnConfig`.
         clip_value: largest part of a gradient; None for no limit.
         device_resident: hold the features where the head is trained, once, instead of sending every window there. The
@@ -67,10 +68,13 @@ class TrainRnnConfig:
     clip_value: float | None = None  # 100 for the SimpleRNN of the code
     device_resident: bool = False
     seed: int = 0
+    folds: Folds | None = None
     train_split: str = "train"
     dev_split: str = "dev"
 
     def __post_init__(self) -> None:
+        if isinstance(self.folds, Mapping):  # as it stands in a run's settings
+            object.__setattr__(self, "folds", from_dict(Folds, self.folds))
         if self.balance not in ("none", *CEILINGS):
             raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {self.balance!r}.")
         check_loss(self.loss)

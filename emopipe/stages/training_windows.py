@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emopipe.datasets.splits import require_splits
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.models.balance import balance
 from emopipe.models.rows import Rows
@@ -85,12 +86,13 @@ def load_windows(
         ConfigError: nothing is cached, or a name is unknown.
         RecordError: a valid row of features is not finite.
     """
-    plan = cached_plan(cache, "features", dataset, root, features)
+    plan = cached_plan(cache, "features", dataset, root, features, config.folds)
+    require_splits(plan.manifest)
     train, dev = (labelled_clips(plan, cache, "features", name, config.task)
                   for name in (config.train_split, config.dev_split))  # fmt: skip
     check_task(train, dev, config.targets)
     targets = config.targets or train.targets
-    notes = [*train.notes, *dev.notes]
+    notes = [*(plan.manifest.notes if config.folds else ()), *train.notes, *dev.notes]
     everything, judged = (_windows(split, cache, config, notes) for split in (train, dev))
     kept = _balanced(everything, targets, config)
     check_targets(kept.targets, train, targets, "window", needs_every_class=True)
