@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import sklearn.metrics
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
@@ -69,11 +70,34 @@ def test_phantom_ckplus_from_pictures_to_a_scored_cnn(call, tmp_path):
     with (tmp_path / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert {name for name in row if name.startswith("dev_")} == {"dev_macro_f1", "dev_accuracy"}
+    check_scores_of_classes(call, run, where[4:])
     options = ("--run", tmp_path / "published", "--folds", 10, "--fold-rule", "images", "--json")
     outcome = call("train-cnn", *where, *TINY, *options)
     assert outcome.json["frames"] == {"train_before_balancing": 86, "train": 86, "dev": 10}
     assert any("divided by images" in note for note in outcome.json["notes"])
     assert run.content["settings"]["folds"] != open_run(tmp_path / "published").content["settings"]["folds"]
+
+
+def check_scores_of_classes(call, run, where):
+    """`evaluate` on the subject that was held out, against scikit-learn on the predictions that it wrote."""
+    outcome = call("evaluate", run.folder, "--split", "test", *where, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""  # what is undefined is a note, not a warning of Python
+    with Path(outcome.json["predictions"]).open() as file:
+        rows = list(csv.DictReader(file))
+    classes = run.content["classes"]
+    assert list(rows[0]) == ["clip", "frame", "how", *classes, "label", "expression_label"]
+    likelihood = np.array([[float(row[name]) for name in classes] for row in rows])
+    assert np.allclose(likelihood.sum(axis=1), 1, atol=1e-4)
+    predicted, given = ([row[name] for row in rows] for name in ("label", "expression_label"))
+    assert predicted == [classes[number] for number in likelihood.argmax(axis=1)]
+    assert outcome.json["confusion"] == sklearn.metrics.confusion_matrix(given, predicted, labels=classes).tolist()
+    scores = {score["metric"]: score for score in outcome.json["scores"] if score["target"] == "label"}
+    assert scores["accuracy"]["value"] == pytest.approx(sklearn.metrics.accuracy_score(given, predicted))
+    f1 = sklearn.metrics.f1_score(given, predicted, labels=classes, average="macro", zero_division=0)
+    assert scores["macro_f1"]["value"] == pytest.approx(f1)
+    assert scores["accuracy"]["num_clips"] == 1  # pictures of one person are one draw
+    assert (run.folder / "predictions" / "test_confusion.png").is_file()
 
 
 @pytest.mark.parametrize(("detector", "alignment"), [("haar", "box"), ("retinaface", "procrustes5")])

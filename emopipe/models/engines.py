@@ -123,10 +123,11 @@ class OnnxEngine:
 
 def load_keras() -> None:
     """Import keras with the settings that this package relies on."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up banner is not for the user
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow otherwise takes the whole accelerator, and the detector needs its share.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    import keras
+    with quiet_stderr():  # its start-up banner is not for the user, and no setting reaches the first lines of it
+        import keras
 
     keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
 

@@ -1,13 +1,12 @@
 """The shapes of experiments: frames through a CNN and a head, folds of a corpus, a CNN on a corpus unknown to it."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from emopipe.bootstrap import Score, UndefinedMetricWarning
+from emopipe.bootstrap import Score
 from emopipe.class_metrics import classification_scores, confusion_matrix
 from emopipe.config import FacesConfig
 from emopipe.datasets.splits import Folds
@@ -128,10 +127,7 @@ class FoldsExperiment:
             runs.append(trained_cnn(bench, self.dataset, faces, config))
             bench.progress.say(f"Scoring {runs[-1]} on split '{self.split}' of {self.dataset}.")
             found.append(_predictions(bench, runs[-1], self.dataset, self.split))
-            with warnings.catch_warnings():
-                # A fold need not have every class; whether all of them together do is what counts.
-                warnings.simplefilter("ignore", UndefinedMetricWarning)
-                score(found[-1], num_bootstrap=0)
+            score(found[-1], num_bootstrap=0)
         return _pooled(runs, found, self.split)
 
 

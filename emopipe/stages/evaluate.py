@@ -2,13 +2,14 @@
 
 import csv
 import io
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emopipe.bootstrap import Score
+from emopipe.bootstrap import Score, UndefinedMetricWarning
 from emopipe.class_metrics import classification_scores, confusion_matrix
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.files import write_whole
@@ -185,6 +186,15 @@ def score(found: SplitPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
 
 
 def _scored(found: SplitPredictions, result: Evaluation, scored: Bools, num_bootstrap: int) -> Evaluation:
+    """The result with its scores; what is undefined, as the recall of a class that nobody shows, becomes a note."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UndefinedMetricWarning)
+        result = _with_scores(found, result, scored, num_bootstrap)
+    undefined = [str(each.message) for each in caught if issubclass(each.category, UndefinedMetricWarning)]
+    return replace(result, notes=(*result.notes, *undefined))
+
+
+def _with_scores(found: SplitPredictions, result: Evaluation, scored: Bools, num_bootstrap: int) -> Evaluation:
     trained, rows = found.trained, found.rows
     truth, guess = rows.labels[scored].astype(np.float64), found.values[scored]
     # Pictures of one person are nearly as alike as frames of one clip.

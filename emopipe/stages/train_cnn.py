@@ -246,6 +246,7 @@ def _train(
         evaluate=evaluate,
         finish_network=finish_network,
         schedule=training.Schedule(config.epochs, config.patience, select),
+        seed=config.seed,
         progress=progress,
     )
 

@@ -207,6 +207,7 @@ def _train(
         batches=lambda epoch: epoch_batches(config, data.train, epoch),
         evaluate=evaluate,
         schedule=training.Schedule(config.epochs, config.patience, "macro_f1" if data.classes else "ccc"),
+        seed=config.seed,
         progress=progress,
     )
     return network, history

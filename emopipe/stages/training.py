@@ -145,6 +145,7 @@ def train(
     batches: Callable[[int], Any],
     evaluate: Callable[[], Mapping[str, float]],
     schedule: Schedule,
+    seed: int,
     progress: TrainingProgress,
     finish_network: Callable[[Path], None] | None = None,
 ) -> History:
@@ -162,6 +163,7 @@ def train(
             whatever else of known length `keras.Model.fit` takes as `x`.
         evaluate: the dev split's scores with the network as it is now.
         schedule: when it ends.
+        seed: of what draws from the backend's own generator and not from a layer's, as dropout does on torch.
         progress: told each epoch.
         finish_network: called with the saved `.keras` file before it becomes the run's network.
 
@@ -174,7 +176,7 @@ def train(
         progress.say(f"Going on after epoch {len(history.rows)} of {schedule.epochs}.")
     log = EventLog(run.folder / "logs")
     while len(history.rows) < schedule.epochs and not history.is_stale(schedule.patience):
-        row = _epoch(run, model, len(history.rows), batches, evaluate)
+        row = _epoch(run, model, len(history.rows), batches, evaluate, seed)
         history.rows.append(row)
         if history.best is row:
             _keep(run, network, finish_network)
@@ -253,7 +255,11 @@ def _epoch(
     epoch: int,
     batches: Callable[[int], Any],
     evaluate: Callable[[], Mapping[str, float]],
+    seed: int,
 ) -> dict[str, Number]:
+    import keras
+
+    keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     start = time.perf_counter()
     loss = fit_epoch(model, batches(epoch))
     check_finite(run, "loss", loss)
