@@ -18,6 +18,7 @@ CLIPS = ("ann", "ben", "cid", "dot", "eve")
 PROGRAM = ("-c", "from emopipe_cli.main import main; main()")
 KHORRAMI = ("--backbone", "khorrami", "--weights", "none")
 TWO_TAPS = ("dense:flat", "pool2:gap")
+FACES = ("--only", "faces")
 KEEP = """
 import sys
 from pathlib import Path
@@ -134,3 +135,43 @@ def make_cache(kept_weights, tmp_path):
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def extract(call):
+    """``extract(root, cache, ...)`` -> what ``--json`` prints, in this process; the exit code is checked."""
+
+    def run(root, cache, *options, code=0, dataset="folder"):
+        outcome = call("extract", "--dataset", dataset, "--root", root, "--cache", cache, "--json", *options)
+        assert outcome.code == code, outcome.err
+        return outcome.json
+
+    return run
+
+
+def where(root, cache):
+    return ("--dataset", "folder", "--root", root, "--cache", cache)
+
+
+def counts(report):
+    return tuple(report["clips"][name] for name in ("done", "reused", "failed"))
+
+
+def stored(cache, kind="faces"):
+    """Clip id -> its arrays, over all shards of a kind; the settings must be the same in all of them."""
+    from emopipe.store.cache import Cache
+    from emopipe.store.reader import ShardReader
+
+    found, prints = {}, set()
+    for record in Cache(cache).records(kind):
+        prints.add(record.header.fingerprint)
+        with ShardReader(record.path) as reader:
+            for entry in record.entries:
+                assert entry.clip_id not in found
+                found[entry.clip_id] = reader.rows(entry.clip_id)
+    assert len(prints) <= 1
+    return found
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
