@@ -9,11 +9,11 @@ import click
 from .options import (
     cache_option,
     dataset_option,
-    default_workers,
     json_option,
     resolve_cache,
     root_option,
     split_option,
+    workers_option,
 )
 
 
@@ -81,14 +81,7 @@ from .options import (
     help="Numbers a FILE.keras backbone expects, unless the file says so itself.",
 )
 @click.option("--input-size", type=click.IntRange(8), default=None, metavar="PX", help="Likewise its input size.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=default_workers,
-    show_default="a quarter of the cores, at most 8",
-    metavar="N",
-    help="Processes that make faces; with more than one, features are made beside them.",
-)
+@workers_option
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Try clips again that failed under the same settings.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, reused and needed, and make nothing.")

@@ -38,6 +38,14 @@ cache_option = click.option(
 split_option = click.option(
     "--split", "splits", multiple=True, type=click.Choice(["train", "dev", "test"]), help="Only this split; repeatable."
 )
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=default_workers,
+    show_default="a quarter of the cores, at most 8",
+    metavar="N",
+    help="Processes that make faces; with more than one, features are made beside them.",
+)
 fill_option = click.option(
     "--fill",
     type=click.Choice(["short", "linear"]),

@@ -14,7 +14,7 @@ from .progress import Bar
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where <stem>.csv goes.")
-@click.option("--overlay", is_flag=True, help="Also write <stem>.mp4 with face and predictions drawn in.")
+@click.option("--overlay", is_flag=True, help="Also write <stem>_overlay.mp4 with face and predictions drawn in.")
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
               help="Which of two people.  [default: the one who is seen most]")  # fmt: skip
 @fill_option
@@ -30,7 +30,7 @@ def predict(
     """
     from emopipe.stages.predict import Predictor, check_names, predict_files
 
-    check_names(media)
+    check_names(media, out)
     bar = Bar()
     try:
         predictor = Predictor(run, device=device)

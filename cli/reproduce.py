@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import cache_option, default_workers, json_option, resolve_cache
+from .options import cache_option, json_option, resolve_cache, workers_option
 from .progress import Bar, EpochLines
 
 
@@ -31,14 +31,7 @@ from .progress import Bar, EpochLines
     help="Run a shrunk recipe on a generated corpus, to see that it runs; whatever folder is not given is a temporary "
     "one, and results/ stays as it is.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=default_workers,
-    show_default="a quarter of the cores, at most 8",
-    metavar="N",
-    help="Processes that make faces.",
-)
+@workers_option
 @json_option
 def reproduce(
     recipe: str, root: Path | None, cache: Path | None, runs: Path | None, results: Path | None, smoke: bool,

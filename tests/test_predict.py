@@ -198,6 +198,16 @@ def test_one_bad_video_does_not_stop_the_others(made, call, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{DEV_CLIP}.csv"]
 
 
+def test_an_overlay_beside_its_video_leaves_the_video_alone(made, predictor, tmp_path):
+    video = Path(shutil.copy(made.dev_video, tmp_path))
+    before = video.read_bytes()
+    (outcome,) = predict_files(predictor, [video], tmp_path, overlay=True)
+    assert outcome.overlay.is_file()
+    assert video.read_bytes() == before
+    with pytest.raises(ConfigError, match="would replace"):
+        list(predict_files(predictor, [video, outcome.overlay], tmp_path, overlay=True))
+
+
 def test_two_videos_of_one_name_are_refused_before_anything_is_loaded(made, call, tmp_path):
     done = call("predict", made.head, "a/x.mp4", "b/x.avi", "--out", tmp_path / "out")
     assert done.code == 1

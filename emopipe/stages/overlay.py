@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 _MOST_CLASSES = 3
 
 
+def overlay_path(media: Path, folder: Path) -> Path:
+    """Where the overlay of a video goes; never the video's own name, which may lie in the same folder."""
+    return folder / f"{media.stem}_overlay.mp4"
+
+
 def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -> Path | None:
-    """Write <stem>.mp4: constant rate, without sound, an odd last column or row cut off.
+    """Write <stem>_overlay.mp4: constant rate, without sound, an odd last column or row cut off.
 
     Args:
         found: what was predicted for the video.
@@ -37,7 +42,7 @@ def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -
     span_s = float(found.time_s[-1] - found.time_s[0])
     declared = probe(found.media).frame_rate
     rate = Fraction((len(found) - 1) / span_s).limit_denominator(1001) if span_s > 0 else declared or Fraction(25)
-    path = folder / f"{found.media.stem}.mp4"
+    path = overlay_path(found.media, folder)
     write_video(path, _drawn(found, classes), rate)
     return path
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emopipe.errors import ConfigError, EmptyMediaError, MediaError
+from emopipe.errors import ConfigError, EmptyMediaError, FaceError, MediaError
 from emopipe.files import write_whole
 from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.engines import load_keras
@@ -21,7 +21,7 @@ from emopipe.stages.extract_report import Progress, Silent
 from emopipe.stages.faces_step import count_notes, face_chunks, open_source
 from emopipe.stages.feature_rows import assembled
 from emopipe.stages.features_step import BATCH_SIZE, Crops, compute, tap_sizes
-from emopipe.stages.overlay import write_overlay
+from emopipe.stages.overlay import overlay_path, write_overlay
 from emopipe.stages.pipeline import Prefetch, StepClock
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
 from emopipe.stages.spec import PlannedClip
@@ -189,38 +189,42 @@ def predict_files(
     overlay: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
-    """Predict videos and write <stem>.csv for each, and <stem>.mp4 with the predictions drawn in when asked for.
+    """Predict videos and write <stem>.csv for each, and <stem>_overlay.mp4 with the predictions drawn in if asked for.
 
     A video that cannot be predicted becomes an outcome with an error and does not stop the others.
 
     Raises:
-        ConfigError: two of them would be written under the same name.
+        ConfigError: two of them would be written under the same name, or an overlay over one of them.
         StorageError: a file cannot be written.
     """
-    check_names(media)
+    check_names(media, out)
     progress = progress or Silent()
     progress.begin(len(media))
     for path in media:
         try:
             found = predictor.predict(path, side=side, fill=fill, progress=progress)
-        except (MediaError, ConfigError) as error:
+            table = out / f"{path.stem}.csv"
+            write_whole(table, to_csv(found, predictor.trained.classes).encode())
+            drawn = write_overlay(found, out, predictor.trained.classes) if overlay else None
+        except (MediaError, FaceError, ConfigError) as error:
             progress.clip(path.stem, False)
             yield Outcome(path, error=str(error))
             continue
-        table = out / f"{path.stem}.csv"
-        write_whole(table, to_csv(found, predictor.trained.classes).encode())
-        drawn = write_overlay(found, out, predictor.trained.classes) if overlay else None
         progress.clip(path.stem, True)
         predicted = int((found.how != NONE).sum())
         yield Outcome(path, table, drawn, len(found), int(found.valid.sum()), predicted, found.notes)
 
 
-def check_names(media: Sequence[Path]) -> None:
-    """Refuse media that would be written under the same name.
+def check_names(media: Sequence[Path], out: Path) -> None:
+    """Refuse media that would be written under the same name, or over one another.
 
     Raises:
-        ConfigError: two have the same stem.
+        ConfigError: two have the same stem, or one is where an overlay of another goes.
     """
+    given = {path.resolve() for path in media}
+    for path in media:
+        if overlay_path(path, out).resolve() in given:
+            raise ConfigError(f"{path}: its overlay would replace {overlay_path(path, out)}. Give another --out.")
     named: dict[str, Path] = {}
     for path in media:
         other = named.setdefault(path.stem, path)
