@@ -40,15 +40,18 @@ def keras_step(settings: dict[str, Any]) -> Callable[[], Any]:
     import numpy as np
 
     from emopipe.models.engines import load_keras
+    from emopipe.models.heads import build_head
     from emopipe.models.windows import WindowConfig
-    from emopipe.stages.train_rnn import TrainRnnConfig, build_training
+    from emopipe.stages.rnn_config import TrainRnnConfig
+    from emopipe.stages.train_rnn import compiled_model
 
     load_keras()
     config = TrainRnnConfig(units=tuple(settings["units"]), window=WindowConfig(settings["length"]))
     random = np.random.default_rng(0)
     windows = random.standard_normal((settings["batch"], settings["length"], settings["features"]), np.float32)
     targets = random.standard_normal((settings["batch"], 2), np.float32)
-    _, model = build_training(config, windows[0], 2, "ccc")
+    network = build_head(config.head, config.head_config(2), settings["features"], config.seed)
+    model = compiled_model(config, network, windows[0], "ccc")
     return lambda: model.train_on_batch(windows, targets)
 
 

@@ -34,9 +34,9 @@ from emopipe.stages.evaluate import predict_split
 from emopipe.stages.extract import extract
 from emopipe.stages.labelled import labelled_clips, unlabelled_clips
 from emopipe.stages.phantom import make_phantom
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import TrainCnnConfig
-from emopipe.stages.train_rnn import TrainRnnConfig
 from emopipe.stages.trained import open_trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Array, Floats

@@ -31,9 +31,11 @@ from stage_two_crops import crops_epochs
 from stage_two_data import backend, faces_cache, features_cache, has_gpu, table
 
 from emopipe.models.gather import batches, epoch_order, gather
+from emopipe.models.heads import build_head
 from emopipe.models.windows import WindowConfig
 from emopipe.provenance import num_cores, utc_now
-from emopipe.stages.train_rnn import TrainRnnConfig, build_training, epoch_batches, train_rnn
+from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.train_rnn import compiled_model, epoch_batches, train_rnn
 from emopipe.stages.training import fit_epoch
 from emopipe.stages.training_windows import Split
 
@@ -153,7 +155,9 @@ def trained_once(config: TrainRnnConfig, split: Split) -> tuple[Any, Any]:
     from emopipe.models.engines import load_keras
 
     load_keras()
-    network, model = build_training(config, split.rows.features, split.targets.shape[1], "ccc")
+    features = split.rows.features
+    network = build_head(config.head, config.head_config(split.targets.shape[1]), features.shape[1], config.seed)
+    model = compiled_model(config, network, features, "ccc")
     fit_epoch(model, islice(epoch_batches(config, split, 0), 2))
     return network, model
 

@@ -18,8 +18,8 @@ from .options import cache_option, fill_option, json_option, resolve_cache, root
 @cache_option
 @fill_option
 @click.option("--submission", type=click.Path(path_type=Path), default=None, metavar="PATH",
-              help="Also write the competition's files: one .txt for all clips (ABAW since 2023), else a folder with "
-              "one file per clip (2020, 2021).")  # fmt: skip
+              help="Also write the competition's files: one .txt for all clips (ABAW since 2023), one .csv of all "
+              "utterances (OMG-Emotion), else a folder with one file per clip (ABAW 2020, 2021).")  # fmt: skip
 @click.option("--sample", type=click.Path(path_type=Path), default=None, metavar="FILE",
               help="The official sample of that .txt, for its rows and their order.")  # fmt: skip
 @json_option
@@ -27,18 +27,19 @@ def evaluate(
     run: Path, split: str, dataset: str | None, root: Path | None, cache: Path | None, fill: Any,
     submission: Path | None, sample: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Score a RUN of train-cnn or train-rnn on a split, with 95 % intervals over clips, and write its predictions.
+    """Score a RUN of train-cnn, train-rnn or fuse on a split, with 95 % intervals, and write its predictions.
 
-    RUN/predictions/<split>.csv has a row for every frame. A split without labels is predicted and not scored.
+    RUN/predictions/<split>.csv has a row for every frame, or for every clip where each has one label. A split without
+    labels is predicted and not scored.
     """
-    from emopipe.stages.evaluate import predict_split, score
+    from emopipe.stages.evaluate import score
+    from emopipe.stages.fusion import predict_run
     from emopipe.stages.submission import write_submission
-    from emopipe.stages.trained import open_trained
 
     if sample is not None and submission is None:
         raise click.UsageError("--sample needs --submission.")
     folder = resolve_cache(cache, must_exist=True)
-    found = predict_split(open_trained(run), split=split, cache=folder, root=root, dataset=dataset, fill=fill)
+    found = predict_run(run, split=split, cache=folder, root=root, dataset=dataset, fill=fill)
     notes = () if submission is None else write_submission(found, submission, sample)
     evaluation = score(found)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else evaluation.to_text())

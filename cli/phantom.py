@@ -24,11 +24,11 @@ class _Size(click.ParamType):
 @click.option(
     "--layout",
     required=True,
-    type=click.Choice(["affwild2", "affwild", "ckplus", "jaffe"]),
-    help="Corpus to be laid out like; ckplus and jaffe are still pictures.",
+    type=click.Choice(["affwild2", "affwild", "omg", "ckplus", "jaffe"]),
+    help="Corpus to be laid out like; omg has short utterances, ckplus and jaffe are still pictures.",
 )
 @click.option("--subjects", type=int, default=8, show_default=True, help="Number of people.")
-@click.option("--seconds", type=float, help="Length of each video.  [default: 10]")
+@click.option("--seconds", type=float, help="Length of each video; omg: of each person's.  [default: 10]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same corpus.")
 @click.option(
     "--faces",

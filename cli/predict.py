@@ -23,17 +23,20 @@ from .progress import Bar
 def predict(
     run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
 ) -> None:
-    """Predict videos (MEDIA...) with a RUN of train-rnn or train-cnn, from their own faces on.
+    """Predict videos (MEDIA...) with a RUN of train-rnn, train-cnn or fuse, from their own faces on.
 
     DIR/<stem>.csv has one row per frame: frame (from 0), time_s, valid (1 with a face), one column per target, and how
     the row came by its prediction (window, short, frame, interpolated, none). Neither cache nor corpus is needed.
+
+    A run that learned one label per clip gives one row per video (clip, frames, valid, the targets), and the frames are
+    in DIR/<stem>_frames.csv.
     """
-    from emopipe.stages.predict import Predictor, check_names, predict_files
+    from emopipe.stages.predict import check_names, load_predictor, predict_files
 
     check_names(media, out)
     bar = Bar()
     try:
-        predictor = Predictor(run, device=device)
+        predictor = load_predictor(run, device=device)
         files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
         outcomes = list(files)
     finally:

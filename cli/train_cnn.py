@@ -27,6 +27,10 @@ from .progress import EpochLines
 )
 @click.option("--faces", default="", metavar="FINGERPRINT", help="Which faces, where the cache holds several sets.")
 @click.option("--backbone", default="khorrami", show_default=True, metavar="NAME", help="Network to train.")
+@click.option("--width", type=float, default=1.0, show_default=True, metavar="W",
+              help="Share of the published channels: 0.125 for an eighth.")  # fmt: skip
+@click.option("--weights", default="none", show_default=True, metavar="SPEC",
+              help="Start from: none (random), imagenet, a .keras or .h5 file, a run of train-cnn.")  # fmt: skip
 @click.option(
     "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
 )
@@ -53,6 +57,7 @@ from .progress import EpochLines
 @click.option("--steps-per-epoch", type=click.IntRange(1), default=None, metavar="N",
               help="Batches per epoch.  [default: all frames]")  # fmt: skip
 @click.option("--batch", "batch_size", type=click.IntRange(1), default=128, show_default=True, metavar="N")
+@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
 @click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
               help="bfloat16 multiplies in half the time where the processor or the accelerator knows it.")  # fmt: skip

@@ -19,7 +19,7 @@ _PERCENTILES = (2.5, 97.5)
 
 
 class UndefinedMetricWarning(UserWarning):
-    """A score is undefined for this input and counts as 0."""
+    """A score is undefined for this input and counts as 0; an error that no row has is NaN, for 0 would be the best."""
 
 
 class Metric(NamedTuple):
@@ -55,6 +55,21 @@ class Score:
     high: float
     num_rows: int
     num_clips: int
+
+
+class Paired(NamedTuple):
+    """How two predictions of the same rows differ in a metric.
+
+    Attributes:
+        difference: the metric of the one minus the metric of the other.
+        low, high: 95 % interval of the difference; NaN where there are fewer than two clips.
+        p: two-sided p-value of no difference, in (0, 1]; below 0.05 where the interval leaves 0 out. NaN as above.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
 
 
 def checked_pair(truth: Array, prediction: Array, row_shape: tuple[int, ...]) -> tuple[Floats, Floats]:
@@ -119,6 +134,43 @@ def with_intervals(
     ]
 
 
+def paired_difference(
+    one: Array, other: Array, scores: Callable[[Array], Floats], num_resamples: int, seed: int
+) -> Paired:
+    """Difference of two scores whose clips are drawn together.
+
+    With B draws of which b lie at or beyond 0, on the side that has fewer, the p-value is ``2 (b + 1) / (B + 1)``, at
+    most 1: the difference itself counts as one of the draws, so that p is never 0.
+
+    Args:
+        one, other: (G, ...) sums per clip of either prediction.
+        scores: from sums (..., *one.shape[1:]) to (..., K) scores, of which the mean counts; NaN counts as 0.
+        num_resamples: draws of clips.
+        seed: of the draws.
+
+    Raises:
+        MetricError: fewer than one draw.
+
+    Source:
+        Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.2, for the added one.
+    """
+    if num_resamples < 1:
+        raise MetricError(f"num_resamples: expected at least 1. Received: {num_resamples}.")
+    both = np.stack([one, other], axis=1)  # (G, 2, ...): one draw of clips for the two of them
+
+    def difference(sums: Array) -> Floats:
+        means = np.nan_to_num(scores(sums), nan=0.0).mean(axis=-1)
+        return np.asarray(means[..., 0] - means[..., 1])
+
+    value = float(difference(both.sum(axis=0)))
+    if len(both) < 2:
+        return Paired(value, np.nan, np.nan, np.nan)
+    draws = difference(draw_clips(both, num_resamples, seed))
+    low, high = np.percentile(draws, _PERCENTILES)
+    beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return Paired(value, float(low), float(high), min(1.0, 2 * (beyond + 1) / (num_resamples + 1)))
+
+
 def warn_undefined(message: str) -> None:
-    """Warn, at the caller of the public function, that a score counts as 0."""
+    """Warn, at the caller of the public function, that a score is undefined."""
     warnings.warn(message, UndefinedMetricWarning, stacklevel=4)

@@ -23,7 +23,8 @@ from emopipe.stages.phantom import make_phantom
 from emopipe.stages.predict import Predictor, predict_files
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
-from emopipe.stages.train_rnn import TrainRnnConfig, train_rnn
+from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.train_rnn import train_rnn
 
 write_checkpoint = runpy.run_path(str(Path(__file__).parent / "keras2_checkpoint.py"))["write_checkpoint"]
 WINDOW = 12

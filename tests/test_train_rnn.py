@@ -16,7 +16,8 @@ from emopipe.metrics import concordance
 from emopipe.models.bundle import open_run
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.evaluate import evaluate
-from emopipe.stages.train_rnn import TrainRnnConfig, train_rnn
+from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.train_rnn import train_rnn
 
 CORPUS = runpy.run_path(str(Path(__file__).parent / "feature_corpus.py"))
 CLASSES, CLIPS, GAP, NUM_FEATURES, NUM_FRAMES = (

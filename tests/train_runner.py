@@ -19,7 +19,7 @@ from emopipe.models.trainable import CNNS, TrainableCnn
 FRAMES = {"train": (3, 40), "dev": (2, 24)}  # clips, frames per clip
 
 
-def build_tiny(num_outputs: int, activation: str) -> Any:
+def build_tiny(num_outputs: int, activation: str, width: float = 1.0) -> Any:
     """Sees brightness and where it is; 4,000 times less arithmetic than Khorrami's network."""
     import keras
     from keras import layers

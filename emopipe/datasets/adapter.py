@@ -26,6 +26,7 @@ DATASETS = Registry(
         "affwild": "emopipe.datasets.affwild:AffWild",
         "ckplus": "emopipe.datasets.ckplus:CkPlus",
         "jaffe": "emopipe.datasets.jaffe:Jaffe",
+        "omg": "emopipe.datasets.omg:Omg",
         "folder": "emopipe.datasets.folder:Folder",
         "phantom": "emopipe.datasets.phantom:Phantom",
     },

@@ -72,7 +72,13 @@ def smooth_noise(generator: np.random.Generator, num_steps: int, scale_s: float)
     return np.convolve(generator.normal(size=num_steps + 2 * reach), kernel / np.sqrt(np.sum(kernel**2)), mode="valid")
 
 
-def perform(streams: Streams, temperament: Temperament, seconds: float, frame_rate: float) -> Performance:
+def perform(
+    streams: Streams,
+    temperament: Temperament,
+    seconds: float,
+    frame_rate: float,
+    level: tuple[float, float] = (0.0, 0.0),
+) -> Performance:
     """Everything about one clip of one subject.
 
     Args:
@@ -80,11 +86,12 @@ def perform(streams: Streams, temperament: Temperament, seconds: float, frame_ra
         temperament: the subject's.
         seconds: length of the clip.
         frame_rate: frames per second.
+        level: valence and arousal about which the state wanders, before it is squeezed into [-1, 1].
     """
     num_latent = int(round((seconds + _LEAD_S) * LATENT_RATE_HZ)) + 2
     latent_s = np.arange(num_latent) / LATENT_RATE_HZ - _LEAD_S
     time_s = np.arange(int(round(seconds * frame_rate))) / frame_rate
-    state = _state(streams["state"], num_latent)
+    state = _state(streams["state"], num_latent, level)
 
     def at_frames(values: Floats, delay_s: float = 0.0) -> Floats:
         return np.interp(time_s - delay_s, latent_s, values)
@@ -110,11 +117,11 @@ def perform(streams: Streams, temperament: Temperament, seconds: float, frame_ra
     )
 
 
-def _state(generator: np.random.Generator, num: int) -> Floats:
+def _state(generator: np.random.Generator, num: int, level: tuple[float, float]) -> Floats:
     """(num, 2) valence and arousal: slow moods (seconds) with quicker reactions on them; arousal leans upward."""
     slow = np.stack([smooth_noise(generator, num, 2.0) for _ in range(2)], axis=1)
     quick = np.stack([smooth_noise(generator, num, 0.6) for _ in range(2)], axis=1)
-    return np.asarray(np.tanh([0.0, 0.35] + 0.95 * (np.sqrt(0.65) * slow + np.sqrt(0.35) * quick)))
+    return np.asarray(np.tanh([level[0], 0.35 + level[1]] + 0.95 * (np.sqrt(0.65) * slow + np.sqrt(0.35) * quick)))
 
 
 def _speech(generator: np.random.Generator, arousal: Floats) -> Floats:

@@ -43,7 +43,10 @@ def performance_of(settings: PhantomSettings, clip: ClipPlan) -> Performance:
     """What the subject of a clip does in it."""
     temperament = Temperament.draw(stream(settings, clip.subject, 0, "temperament"))
     streams = {name: stream(settings, clip.subject, clip.take, name) for name in ("state", "face", "motion", "labels")}
-    return perform(streams, temperament, settings.seconds, settings.frame_rate)
+    performance = perform(streams, temperament, clip.seconds_of(settings), settings.frame_rate, clip.level)
+    if clip.is_away:
+        performance.motion["leave"][:] = 1.0
+    return performance
 
 
 def cast(settings: PhantomSettings, video: VideoPlan, portraits: Sequence[Portrait]) -> tuple[Scene, list[Actor]]:

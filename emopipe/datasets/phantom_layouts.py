@@ -27,9 +27,9 @@ class PhantomSettings:
     """What determines every byte of labels and every pixel of a phantom corpus, portraits apart.
 
     Attributes:
-        layout: a name of `LAYOUTS` or of `STILLS`.
+        layout: a name of `LAYOUTS`, `UTTERANCES` or `STILLS`.
         num_subjects: how many people.
-        seconds: length of each clip; stills have none.
+        seconds: length of each clip, or of all utterances of a person together; stills have none.
         seed: of all randomness.
         width, height: of the picture, px; even, because H.264 halves them.
         frame_rate: frames per second, a whole number; stills have none.
@@ -44,7 +44,7 @@ class PhantomSettings:
     frame_rate: int = 25
 
     def __post_init__(self) -> None:
-        if self.layout not in STILLS:
+        if self.layout not in (*STILLS, *UTTERANCES):
             find_layout(self.layout)
         if self.num_subjects < 2:
             raise ConfigError(f"phantom: expected at least 2 subjects, train and dev. Received: {self.num_subjects}.")
@@ -70,6 +70,9 @@ class ClipPlan:
         split: of the subject.
         side: "" for one person.
         extra_rows: annotation rows beyond the last frame.
+        seconds: length of this clip; None for that of the settings.
+        level: valence and arousal about which the person's state wanders in it, see `phantom_affect.perform`.
+        is_away: whether the person is out of the picture throughout.
     """
 
     name: str
@@ -78,6 +81,13 @@ class ClipPlan:
     split: Split
     side: Side = ""
     extra_rows: int = 0
+    seconds: float | None = None
+    level: tuple[float, float] = (0.0, 0.0)
+    is_away: bool = False
+
+    def seconds_of(self, settings: PhantomSettings) -> float:
+        """How long it is."""
+        return settings.seconds if self.seconds is None else self.seconds
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,8 @@ class VideoPlan:
 
     @property
     def name(self) -> str:
-        """The file's name without its extension."""
-        return Path(self.path).stem
+        """The clip's name where one person is seen, else the file's without its extension."""
+        return self.clips[0].name if len(self.clips) == 1 else Path(self.path).stem
 
 
 class Layout(Protocol):
@@ -106,7 +116,7 @@ class Layout(Protocol):
         """The annotation files of one clip."""
         ...
 
-    def write_lists(self, root: Path, videos: Sequence[VideoPlan]) -> None:
+    def write_lists(self, root: Path, settings: PhantomSettings, videos: Sequence[VideoPlan]) -> None:
         """What the corpus says about itself as a whole."""
         ...
 
@@ -124,11 +134,11 @@ class AffWild2Layout:
             # The corpus mixes three manners of naming, and `_2` belongs to the name.
             manners = f"{subject + 2}-{settings.frame_rate}-{size}", f"video{subject + 2}_2", str(subject + 100)
             name = manners[subject % 3]
-            clip = ClipPlan(name, subject, 0, _split(subject), extra_rows=1 if subject == 0 else 0)
+            clip = ClipPlan(name, subject, 0, split_of(subject), extra_rows=1 if subject == 0 else 0)
             videos.append(VideoPlan(f"batch{1 + subject % 2}/{name}.mp4", (clip,)))
         if settings.num_subjects >= 4:
             sides: tuple[tuple[int, Side], ...] = ((PAIR[0], "left"), (PAIR[1], "right"))
-            pair = tuple(ClipPlan(f"video1_{side}", who, 1, _split(who), side) for who, side in sides)
+            pair = tuple(ClipPlan(f"video1_{side}", who, 1, split_of(who), side) for who, side in sides)
             videos.append(VideoPlan("batch2/video1.mp4", pair))
         return videos
 
@@ -147,7 +157,7 @@ class AffWild2Layout:
         rows = [",".join(map(str, row)) for row in matrix.astype(int)]
         _write_rows(root / "annotations" / "AU_Set" / folder / file, ",".join(units), rows, clip.extra_rows)
 
-    def write_lists(self, root: Path, videos: Sequence[VideoPlan]) -> None:
+    def write_lists(self, root: Path, settings: PhantomSettings, videos: Sequence[VideoPlan]) -> None:
         names = sorted(clip.name for video in videos for clip in video.clips if clip.split == "test")
         for task in ("Valence_Arousal_Estimation", "Expression_Recognition", "Action_Unit_Detection"):
             path = root / "annotations" / f"{task}_Challenge_test_set_release.txt"
@@ -162,7 +172,7 @@ class AffWildLayout:
     def plan(self, settings: PhantomSettings) -> list[VideoPlan]:
         videos = []
         for subject in range(settings.num_subjects):
-            split: Split = "train" if _split(subject) == "train" else "test"
+            split: Split = "train" if split_of(subject) == "train" else "test"
             clip = ClipPlan(str(105 + 3 * subject), subject, 0, split)
             videos.append(VideoPlan(f"videos/{split}/{clip.name}.mp4", (clip,)))
         return videos
@@ -176,11 +186,12 @@ class AffWildLayout:
             text = "".join(f"{value:g}\n" for value in labels[last, column])
             write_whole(root / "annotations" / clip.split / target / f"{clip.name}.txt", text.encode())
 
-    def write_lists(self, root: Path, videos: Sequence[VideoPlan]) -> None:
+    def write_lists(self, root: Path, settings: PhantomSettings, videos: Sequence[VideoPlan]) -> None:
         """Aff-Wild has none."""
 
 
 STILLS: Final = ("ckplus", "jaffe")  # the layouts without a video; see phantom_stills
+UTTERANCES: Final = ("omg",)  # the layouts with one label for each utterance; see phantom_utterances
 LAYOUTS: Final[Mapping[str, Layout]] = {"affwild2": AffWild2Layout(), "affwild": AffWildLayout()}
 
 
@@ -191,11 +202,14 @@ def find_layout(name: str) -> Layout:
         UnknownNameError: there is none; the message lists the known ones.
     """
     if name not in LAYOUTS:
-        raise UnknownNameError(f"Unknown phantom layout '{name}'. Known: {', '.join((*LAYOUTS, *STILLS))}.")
+        raise UnknownNameError(
+            f"Unknown phantom layout '{name}'. Known: {', '.join((*LAYOUTS, *STILLS, *UTTERANCES))}."
+        )
     return LAYOUTS[name]
 
 
-def _split(subject: int) -> Split:
+def split_of(subject: int) -> Split:
+    """The split of a subject, which does not depend on how many there are."""
     return SPLIT_CYCLE[subject % len(SPLIT_CYCLE)]
 
 

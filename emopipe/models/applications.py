@@ -1,11 +1,14 @@
-"""Backbones from `keras.applications`, without their classifiers, at 96 x 96."""
+"""Backbones with the ImageNet weights of `keras.applications`, without their classifiers, at 96 x 96."""
 
 from functools import partial
 from typing import TYPE_CHECKING
 
 from emopipe.faces.normalisation import InputSpec
 from emopipe.models.architecture import Architecture, PublishedWeights
+from emopipe.models.densenet import build_densenet121
+from emopipe.models.residual import build_resnet50
 from emopipe.models.taps import Place
+from emopipe.models.vggface import vgg16_layers
 from emopipe.records import CROP_SIZE_PX
 
 if TYPE_CHECKING:
@@ -13,21 +16,13 @@ if TYPE_CHECKING:
 
 _SERVER = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-# Block of VGG16 -> (number of its convolutions, channels), Simonyan and Zisserman 2015, table 1, column D.
-_VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
-
 
 def _vgg16_places() -> dict[str, Place]:
     """conv1 to conv13 and pool1 to pool5, counted through as in the OMG-Emotion paper's tables."""
-    places = {}
-    side, number = CROP_SIZE_PX, 0
-    for block, (num_convolutions, channels) in enumerate(_VGG16_BLOCKS, start=1):
-        for index in range(1, num_convolutions + 1):
-            number += 1
-            places[f"conv{number}"] = Place(f"block{block}_conv{index}", (side, side, channels))
-        side //= 2
-        places[f"pool{block}"] = Place(f"block{block}_pool", (side, side, channels))
-    return places
+    return {
+        layer.name: Place(f"block{layer.block}_{f'conv{layer.index}' if layer.index else 'pool'}", layer.shape)
+        for layer in vgg16_layers()
+    }
 
 
 def _build(constructor: str, spec: InputSpec) -> "keras.Model":
@@ -56,7 +51,7 @@ RESNET50 = Architecture(
     places={"avg_pool": Place("conv5_block3_out", (3, 3, 2048), "gap")},
     default_taps=("avg_pool",),
     num_parameters=23_587_712,
-    build=partial(_build, "ResNet50"),
+    build=build_resnet50,
     resizable=True,
     published=PublishedWeights(
         f"{_SERVER}/resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "4d473c1dd8becc155b73f8504c6f6626"
@@ -70,7 +65,7 @@ DENSENET121 = Architecture(
     places={"avg_pool": Place("relu", (3, 3, 1024), "gap")},
     default_taps=("avg_pool",),
     num_parameters=7_037_504,
-    build=partial(_build, "DenseNet121"),
+    build=build_densenet121,
     resizable=True,
     published=PublishedWeights(
         f"{_SERVER}/densenet/densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emopipe.errors import ConfigError
 from emopipe.faces.normalisation import InputSpec
 from emopipe.models.taps import Place
 
@@ -43,6 +44,8 @@ class Architecture:
         resizable: whether it takes other input sizes than its own.
         published: its ImageNet weights; None when there are none.
         source: the paper.
+        other_names: for weights that others publish under names of their own: tables of our layer -> their layer.
+            Files in which no name of ours or theirs occurs are then read in the order of the convolutions.
     """
 
     name: str
@@ -54,3 +57,26 @@ class Architecture:
     resizable: bool
     published: PublishedWeights | None
     source: str
+    other_names: tuple[Mapping[str, str], ...] = ()
+
+
+def check_width(width: float) -> None:
+    """Refuse a width that makes no network.
+
+    Raises:
+        ConfigError: it is not in (0, 1].
+    """
+    if not 0 < width <= 1:
+        raise ConfigError(
+            f"width: expected a share of the published channels, above 0 and at most 1. Received: {width}."
+        )
+
+
+def scaled(count: int, width: float) -> int:
+    """Channels or units of a layer that has `count` of them at width 1; at least one.
+
+    Example:
+        >>> scaled(64, 1.0), scaled(64, 1 / 8), scaled(1500, 1 / 8), scaled(3, 1 / 8)
+        (64, 8, 188, 1)
+    """
+    return max(1, round(count * width))

@@ -4,6 +4,8 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from emopipe.errors import ConfigError
+
 if TYPE_CHECKING:
     import keras
 
@@ -14,22 +16,30 @@ MAX_SHIFT = 0.1  # of the side
 ZOOM = (0.9, 1.25)  # of the coordinates: below 1 the face grows; both axes on their own
 BRIGHTNESS = (0.5, 1.5)  # factor; their code stretched every picture to the full range first, which this does not
 _NUM_DRAWS = 7  # angle, two shifts, two zooms, flip, brightness
+_ENDS = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}  # black and white
 
 
-def augmentation(seed: int, name: str = "augmentation") -> "keras.layers.Layer":
+def augmentation(seed: int, value_range: str = "0..1", name: str = "augmentation") -> "keras.layers.Layer":
     """A layer that shows every image another way each time, in training only.
 
     Rotation, shifts, zooms and flip are one map, so that each picture is sampled once; beyond the border the picture is
-    mirrored. Then the brightness is multiplied and the result clipped to [0, 1].
+    mirrored. Then the brightness, which is the distance from black, is multiplied and the result clipped to the range.
 
     Args:
         seed: of the layer's own generator; its state is a variable of the layer.
+        value_range: of the pictures: "0..1", "-1..1" or "0..255".
         name: of the layer.
 
     Returns:
-        A layer from (N, H, W, C) float32 in [0, 1] to the same.
+        A layer from (N, H, W, C) float32 in the range to the same.
+
+    Raises:
+        ConfigError: the range is another, without one black and one white.
     """
-    layer: keras.layers.Layer = _layer_class()(seed=seed, name=name)
+    if value_range not in _ENDS:
+        raise ConfigError(f"augmentation: expected pictures in {', '.join(_ENDS)}. Received: '{value_range}'.")
+    low, high = _ENDS[value_range]
+    layer: keras.layers.Layer = _layer_class()(seed=seed, low=low, high=high, name=name)
     return layer
 
 
@@ -72,9 +82,9 @@ def _layer_class() -> Any:
     class FaceAugmentation(keras.layers.Layer):  # type: ignore[misc]  # keras has no annotations
         """See `augmentation`."""
 
-        def __init__(self, seed: int, **options: Any):
+        def __init__(self, seed: int, low: float = 0.0, high: float = 1.0, **options: Any):
             super().__init__(**options)
-            self.seed = seed
+            self.seed, self.low, self.high = seed, low, high
             self.generator = keras.random.SeedGenerator(seed)
             if keras.backend.backend() == "tensorflow":
                 self.supports_jit = False  # XLA lacks the operation under affine_transform
@@ -87,12 +97,13 @@ def _layer_class() -> Any:
             maps = affine_maps(draws[:, :-1], height_px, width_px)
             images = ops.image.affine_transform(images, maps, interpolation="bilinear", fill_mode="reflect")
             factor = BRIGHTNESS[0] + (BRIGHTNESS[1] - BRIGHTNESS[0]) * draws[:, -1]
-            return ops.clip(images * factor[:, None, None, None], 0.0, 1.0)
+            brightness = (images - self.low) * factor[:, None, None, None]
+            return self.low + ops.clip(brightness, 0.0, self.high - self.low)
 
         def compute_output_shape(self, shape: Any) -> Any:
             return shape
 
         def get_config(self) -> dict[str, Any]:
-            return {**super().get_config(), "seed": self.seed}
+            return {**super().get_config(), "seed": self.seed, "low": self.low, "high": self.high}
 
     return FaceAugmentation

@@ -22,6 +22,7 @@ BACKBONES = Registry(
     "backbone",
     {
         "khorrami": "emopipe.models.khorrami:KHORRAMI",
+        "vggface": "emopipe.models.vggface:VGGFACE",
         "vgg16": "emopipe.models.applications:VGG16",
         "resnet50": "emopipe.models.applications:RESNET50",
         "densenet121": "emopipe.models.applications:DENSENET121",

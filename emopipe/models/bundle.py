@@ -21,7 +21,7 @@ from emopipe.files import partial_path, storage_error, write_json
 from emopipe.provenance import library_versions, machine, utc_now
 
 RUN_VERSION = 1
-RunKind = Literal["cnn", "rnn"]
+RunKind = Literal["cnn", "rnn", "fusion"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """ "cnn" or "rnn"."""
+        """ "cnn", "rnn", or "fusion" for the average of several runs, which lie in members/."""
         return str(self.content["kind"])
 
     @property

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emopipe.errors import RecordError
+from emopipe.models.rows import Rows
 from emopipe.models.windows import Plan
 from emopipe.typing import Floats, Ints
 
 if TYPE_CHECKING:
     import keras
+
+_BATCH_SIZE = 256
+_BATCH_BYTES = 1 << 28  # windows of flat convolutions are wide: 80 steps of pool2 alone are 24 MB
 
 
 def epoch_order(num_windows: int, seed: int, epoch: int) -> Ints:
@@ -55,21 +59,47 @@ def head_inputs(features: Floats, plan: Plan, indices: Ints) -> dict[str, Any]:
     return {"features": _taken(features, plan.rows(indices)), "mask": plan.mask(indices) if plan.padded else None}
 
 
-def predict_windows(head: "keras.Model", features: Floats, plan: Plan, batch_size: int = 256) -> Floats:
+def step_targets(rows: Rows, plan: Plan, indices: Ints) -> tuple[Floats, Floats]:
+    """What a head that predicts every step is to give.
+
+    Args:
+        rows: the table.
+        plan: its windows.
+        indices: (B,) window numbers.
+
+    Returns:
+        labels (B, L, K) float32, zeros where there is none, and weights (B, L) float32: 1 for a step with a label and a
+        face of its own, 0 for padding, for a held step and for one without a label.
+    """
+    own = plan.own_rows(indices)
+    weights = plan.weights(indices) * rows.label_valid[own]
+    return np.where(weights[..., None] > 0, rows.labels[own], np.float32(0)), weights
+
+
+def predict_windows(head: "keras.Model", features: Floats, plan: Plan, batch_size: int | None = None) -> Floats:
     """What a head says of every window.
 
     Full windows come first and without a mask, which is quicker; a batch that is not full is filled up with its last
     window, so that each of the two programs is compiled once.
 
+    Args:
+        head: gives (B, K), or for every step (B, L, K).
+        features, plan: the windows.
+        batch_size: windows in one go; None for 256, or as many as `_BATCH_BYTES` hold.
+
     Returns:
-        (N, K) float32, in the plan's order.
+        (N, K) float32, in the plan's order; for a head that predicts every step (N, L, K), anything at padding.
     """
+    if batch_size is None:
+        batch_size = int(np.clip(_BATCH_BYTES // (4 * plan.length * features.shape[1]), 1, _BATCH_SIZE))
     numbers = np.arange(len(plan))
+    every_step = len(head.output_shape) == 3
     full = np.ones(len(plan), bool)
-    if plan.padded:
+    if plan.padded and not every_step:  # what such a head says of a step does not depend on the padding behind it
         for part in batches(numbers, 1 << 16):
             full[part] = plan.mask(part).all(axis=1)
-    outputs = np.empty((len(plan), head.output_shape[-1]), np.float32)
+    shape = (plan.length, head.output_shape[-1]) if every_step else (head.output_shape[-1],)
+    outputs = np.empty((len(plan), *shape), np.float32)
     for group in (numbers[full], numbers[~full]):
         for part in batches(group, batch_size):
             filled = np.pad(part, (0, batch_size - len(part)), mode="edge")

@@ -1,7 +1,7 @@
 """Heads: from a window of feature vectors to targets. A head is a model of its own and the only thing that is saved.
 
 Every head takes {"features": (B, L, D) float32, "mask": (B, L) bool or None}; False in the mask is padding, which is at
-the right and changes nothing. L is open. It gives (B, num_outputs) float32.
+the right and changes nothing. L is open. It gives (B, num_outputs) float32, or for every step (B, L, num_outputs).
 """
 
 import contextlib
@@ -17,7 +17,14 @@ from emopipe.registry import Registry
 if TYPE_CHECKING:
     import keras
 
-HEADS = Registry("head", {"rnn": "emopipe.models.heads:RNN", "mean": "emopipe.models.heads:MEAN"})
+HEADS = Registry(
+    "head",
+    {
+        "rnn": "emopipe.models.heads:RNN",
+        "mean": "emopipe.models.heads:MEAN",
+        "taps": "emopipe.models.tap_heads:TAPS",
+    },
+)
 
 Cells = Literal["simple", "gru", "lstm"]
 OutputActivation = Literal["linear", "tanh", "sigmoid", "softmax"]
@@ -95,7 +102,7 @@ def build_head(name: str, config: Any, num_features: int, seed: int = 0) -> "ker
         seed: of the weights and of what dropout drops.
 
     Returns:
-        {"features": (B, L, num_features), "mask": (B, L) or None} -> (B, num_outputs).
+        {"features": (B, L, num_features), "mask": (B, L) or None} -> (B, num_outputs), or (B, L, num_outputs).
 
     Raises:
         UnknownNameError: no head of that name.
@@ -160,22 +167,23 @@ def build_rnn(config: RnnHeadConfig, num_features: int, seed: int = 0) -> "keras
     from keras import initializers, layers
 
     recurrent = {"simple": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM}[config.cells]
-    features, mask = _inputs(num_features)
+    features, mask = head_inputs_of(num_features)
     x = features
     for number, units in enumerate(config.units, start=1):
         layer = recurrent(
             units,
             return_sequences=number < len(config.units),
-            kernel_initializer=initializers.GlorotUniform(seed=_seed(seed, number, 0)),
-            recurrent_initializer=initializers.Orthogonal(seed=_seed(seed, number, 1)),
+            kernel_initializer=initializers.GlorotUniform(seed=part_seed(seed, number, 0)),
+            recurrent_initializer=initializers.Orthogonal(seed=part_seed(seed, number, 1)),
             name=f"rnn{number}",
         )
         if config.bidirectional:
             layer = layers.Bidirectional(layer, backward_layer=_backward(layer, seed, number), name=f"rnn{number}")
         x = layer(x, mask=mask)
         if config.dropout:
-            x = layers.Dropout(config.dropout, seed=_seed(seed, number, 4), name=f"dropout{number}")(x)
-    return keras.Model({"features": features, "mask": mask}, _output(config, x, seed), name="rnn")
+            x = layers.Dropout(config.dropout, seed=part_seed(seed, number, 4), name=f"dropout{number}")(x)
+    output = output_layer(config.num_outputs, config.output_activation, seed)(x)
+    return keras.Model({"features": features, "mask": mask}, output, name="rnn")
 
 
 def build_mean(config: MeanHeadConfig, num_features: int, seed: int = 0) -> "keras.Model":
@@ -183,9 +191,10 @@ def build_mean(config: MeanHeadConfig, num_features: int, seed: int = 0) -> "ker
     import keras
     from keras import layers
 
-    features, mask = _inputs(num_features)
+    features, mask = head_inputs_of(num_features)
     mean = layers.GlobalAveragePooling1D(name="mean")(features, mask=mask)
-    return keras.Model({"features": features, "mask": mask}, _output(config, mean, seed), name="mean")
+    output = output_layer(config.num_outputs, config.output_activation, seed)(mean)
+    return keras.Model({"features": features, "mask": mask}, output, name="mean")
 
 
 def _without_optimiser(head: "keras.Model") -> "keras.Model":
@@ -197,18 +206,20 @@ def _without_optimiser(head: "keras.Model") -> "keras.Model":
     return plain
 
 
-def _inputs(num_features: int) -> tuple[Any, Any]:
+def head_inputs_of(num_features: int) -> tuple[Any, Any]:
+    """The inputs of a head: features (B, L, num_features) and the mask (B, L)."""
     import keras
 
     features = keras.Input((None, num_features), name="features")
     return features, keras.Input((None,), dtype="bool", name="mask", optional=True)
 
 
-def _output(config: RnnHeadConfig | MeanHeadConfig, x: Any, seed: int) -> Any:
+def output_layer(num_outputs: int, activation: OutputActivation, seed: int) -> Any:
+    """The last layer of every head."""
     from keras import initializers, layers
 
-    kernel = initializers.GlorotUniform(seed=_seed(seed, 0, 0))
-    return layers.Dense(config.num_outputs, config.output_activation, kernel_initializer=kernel, name="output")(x)
+    kernel = initializers.GlorotUniform(seed=part_seed(seed, 0, 0))
+    return layers.Dense(num_outputs, activation, kernel_initializer=kernel, name="output")
 
 
 def _backward(layer: Any, seed: int, number: int) -> Any:
@@ -216,12 +227,12 @@ def _backward(layer: Any, seed: int, number: int) -> Any:
     from keras import initializers
 
     config = layer.get_config() | {"go_backwards": True, "name": f"backward_{layer.name}"}
-    config["kernel_initializer"] = initializers.GlorotUniform(seed=_seed(seed, number, 2))
-    config["recurrent_initializer"] = initializers.Orthogonal(seed=_seed(seed, number, 3))
+    config["kernel_initializer"] = initializers.GlorotUniform(seed=part_seed(seed, number, 2))
+    config["recurrent_initializer"] = initializers.Orthogonal(seed=part_seed(seed, number, 3))
     return type(layer).from_config(config)
 
 
-def _seed(seed: int, layer: int, part: int) -> int:
+def part_seed(seed: int, layer: int, part: int) -> int:
     """Another seed for every array: with one for all, arrays of one shape would start equal."""
     return seed * 1000 + layer * 10 + part
 

@@ -7,7 +7,7 @@ import numpy as np
 from emopipe.errors import RecordError
 from emopipe.typing import Bools, Floats, Ints
 
-_CHECKED_ROWS = 1 << 14  # rows that `Rows.check` looks at in one go: 10 MB of 300 float16
+_CHECKED_BYTES = 1 << 24  # of features that `Rows.check` looks at in one go
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Rows:
     """The frames of many clips as one table, clip after clip, every frame of a clip one row.
 
     Attributes:
-        features: (R, D) float16 or float32, in memory or memory-mapped; rows that are not valid may hold anything.
+        features: (R, D) float16 or float32, in memory, memory-mapped, or anything else that is indexed by rows; rows
+            that are not valid may hold anything.
         valid: (R,) bool, whether there are features.
         labels: (R, K) float32, NaN where there is none; K may be 0.
         label_valid: (R,) bool, whether all K labels of the row are there.
@@ -66,8 +67,9 @@ class Rows:
         Raises:
             RecordError: names the clip and the frame.
         """
-        for start in range(0, len(self), _CHECKED_ROWS):
-            part = slice(start, start + _CHECKED_ROWS)
+        step = max(1, _CHECKED_BYTES // max(1, self.features.dtype.itemsize * self.features.shape[1]))
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
             for what, values, valid in (
                 ("features", self.features, self.valid),
                 ("labels", self.labels, self.label_valid),

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import urllib.request
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 from emopipe.errors import WeightsError
 from emopipe.files import partial_path, sha256_of_file, storage_error
 from emopipe.models.architecture import Architecture, PublishedWeights
+from emopipe.models.stored_layers import StoredLayers, open_stored_layers
 from emopipe.typing import Array, Floats
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ RANDOM_SEED = 0
 RANDOM_SCHEME = 1  # raised whenever `initialise` gives other numbers; it is part of the digest
 DOWNLOAD_TIMEOUT_S = 10.0
 SUFFIXES = (".keras", ".h5")
+_NUM_SHOWN = 8
+_CONVOLUTION_NDIM = 4  # (H, W, in, out)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ def resolve_weights(architecture: Architecture, spec: str) -> ResolvedWeights:
             )
         path = published_file(architecture.name, architecture.published)
         return ResolvedWeights("imagenet", sha256_of_file(path), path)
+    return resolve_file(spec)
+
+
+def resolve_file(spec: str) -> ResolvedWeights:
+    """Find a weights file named by its path; keras is not imported.
+
+    Raises:
+        WeightsError: there is none, or its name ends otherwise than a weights file's.
+    """
     path = Path(spec)
     if not path.is_file():
         raise WeightsError(f"--weights {spec}: expected 'imagenet', 'none' or a file. There is no such file.")
@@ -128,8 +141,8 @@ def load_weights(model: "keras.Model", architecture: Architecture, weights: Reso
     """
     if weights.path is None:
         initialise(model)
-    elif weights.path.suffix == ".keras":
-        _copy_weights(load_network(weights.path), model, weights.path)
+    elif weights.path.suffix == ".keras" or architecture.other_names:
+        take_weights(model, weights.path, architecture.other_names)
     else:
         try:
             model.load_weights(weights.path)
@@ -197,20 +210,74 @@ def glorot_uniform(shape: tuple[int, ...], generator: np.random.Generator, depth
     return ((2 * generator.random(shape, np.float32) - 1) * np.float32(limit)).astype(np.float32)
 
 
-def _copy_weights(source: "keras.Model", target: "keras.Model", path: Path) -> None:
-    layers = {layer.name: layer for layer in source.layers}
-    for layer in target.layers:
+def take_weights(
+    model: "keras.Model",
+    path: Path,
+    other_names: Sequence[Mapping[str, str]] = (),
+    optional: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Take every layer's weights from a file, by name and shape, whatever else the file holds.
+
+    Args:
+        model: is filled.
+        path: a `.keras` file, or an HDF5 file that `open_stored_layers` reads.
+        other_names: see `Architecture.other_names`.
+        optional: layers that stay as they are where the file has none of this name and shape.
+
+    Returns:
+        The optional layers that stayed as they were.
+
+    Raises:
+        WeightsError: another layer is not in the file or has other shapes, or the file cannot be read.
+    """
+    if path.suffix == ".keras":
+        stored = {layer.name: layer.get_weights() for layer in load_network(path).layers if layer.weights}
+        return _take(model, path, stored, other_names, optional)
+    with open_stored_layers(path) as layers:
+        return _take(model, path, layers, other_names, optional)
+
+
+def _take(
+    model: "keras.Model",
+    path: Path,
+    stored: StoredLayers,
+    other_names: Sequence[Mapping[str, str]],
+    optional: Collection[str],
+) -> tuple[str, ...]:
+    names = _names_in_file(model, stored, other_names)
+    left = []
+    for layer in model.layers:
         if not layer.weights:
             continue
         expected = [tuple(variable.shape) for variable in layer.weights]
-        received = [tuple(variable.shape) for variable in layers[layer.name].weights] if layer.name in layers else None
-        if received != expected:
+        arrays = stored.get(names.get(layer.name, ""))
+        received = None if arrays is None else [tuple(array.shape) for array in arrays]
+        if received == expected:
+            layer.set_weights([np.asarray(array, np.float32) for array in arrays or ()])
+        elif layer.name in optional:
+            left.append(layer.name)
+        else:
+            called = f" (there '{names[layer.name]}')" if names.get(layer.name, layer.name) != layer.name else ""
+            known = ", ".join(list(stored)[:_NUM_SHOWN]) + (", ..." if len(stored) > _NUM_SHOWN else "")
             raise WeightsError(
-                f"{path}: does not fit {target.name}, layer '{layer.name}'.\n"
+                f"{path}: does not fit {model.name}, layer '{layer.name}'{called}.\n"
                 f"Expected arrays {expected}. Received: {received or 'no such layer'}.\n"
-                "To use the file's own network, name the file itself: --backbone FILE.keras."
+                f"Layers of the file: {known}. A .keras file's own network is used with --backbone FILE.keras."
             )
-        layer.set_weights(layers[layer.name].get_weights())
+    return tuple(left)
+
+
+def _names_in_file(
+    model: "keras.Model", stored: StoredLayers, other_names: Sequence[Mapping[str, str]]
+) -> Mapping[str, str]:
+    """Our layer -> its name in the file: our own, those of the table that fits best, else by the order."""
+    own = {layer.name: layer.name for layer in model.layers if layer.weights}
+    tables: list[Mapping[str, str]] = [own, *other_names]
+    best = max(tables, key=lambda table: sum(name in stored for name in table.values()))
+    if not other_names or any(name in stored for name in best.values()):
+        return best
+    convolutions = [name for name, arrays in stored.items() if len(arrays[0].shape) == _CONVOLUTION_NDIM]
+    return dict(zip(other_names[0], convolutions, strict=False))
 
 
 def keep(source: Path, target: Path) -> None:

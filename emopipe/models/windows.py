@@ -15,7 +15,7 @@ from emopipe.models.rows import Rows
 from emopipe.typing import Bools, Floats, Ints
 
 GapPolicy = Literal["drop", "hold"]
-Target = Literal["next", "last"]
+Target = Literal["next", "last", "every"]
 Labelled = Literal["every_step", "target"]
 
 ABSENT = -1  # in a table of rows: no row, the step is zeros
@@ -32,7 +32,9 @@ class WindowConfig:
         stride: rows from one window to the next, counted from the first row of a clip or, after a gap, behind it.
         gaps: "drop" makes no window across an invalid row; "hold" lets an invalid row repeat the clip's last valid one,
             zeros where there is none yet.
-        target: the label of the window's "last" row, or of the row "next" to it, which the window does not see.
+        target: the label of the window's "last" row, or of the row "next" to it, which the window does not see; or of
+            "every" row. Windows of the last kind lie end to end, and the last one of a stretch has what is left: they
+            leave no row out, whatever the length of a clip. Stride and `labelled` have no say in them.
         labelled: which rows need a label: "every_step" and the target's, or only the "target"'s.
     """
 
@@ -155,6 +157,11 @@ class SparsePlan(_Plan):
                 f"Received: {self.table[wrong[0]].tolist()}."
             )
 
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        return int(self.table.shape[1])
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -176,7 +183,7 @@ class PredictionPlan:
     """Windows that give rows their predictions.
 
     Attributes:
-        plan: the windows, N of them, at most one per row.
+        plan: the windows, N of them; a row is the target of one at most, and under "every" a step of one at most.
         how: (R,) uint8 per row of the table: WINDOW when its window is full, SHORT when it has fewer real steps because
             the clip or the stretch of valid rows begins there, NONE without a prediction.
     """
@@ -195,6 +202,8 @@ def make_plan(rows: Rows, config: WindowConfig) -> DensePlan:
     Returns:
         the windows, by first row; see `clips_without_window` for clips that are too short or too broken.
     """
+    if config.target == "every":
+        return _tiles(rows, config, rows.valid & rows.label_valid)
     starts: Ints = np.arange(max(0, len(rows) - config.span + 1))
     targets = starts + (config.span - 1)
     ends = starts + (config.length - 1)
@@ -223,8 +232,12 @@ def prediction_plan(rows: Rows, config: WindowConfig) -> PredictionPlan:
 
     Args:
         rows: the table; labels are not looked at.
-        config: as in training; stride and labelled have no say.
+        config: as in training; stride and labelled have no say. Under the target "every" the windows are those of
+            `make_plan`, with or without labels, and every step of theirs is a prediction.
     """
+    if config.target == "every":
+        plan = _tiles(rows, config, rows.valid)
+        return PredictionPlan(plan, _how_of_tiles(plan, len(rows)))
     row: Ints = np.arange(len(rows))
     usable = rows.valid if config.gaps == "drop" else np.ones(len(rows), bool)
     first = _stretch_starts(rows, usable)
@@ -241,6 +254,33 @@ def prediction_plan(rows: Rows, config: WindowConfig) -> PredictionPlan:
         starts[keep], row[keep], config.length, num_steps=num_steps[keep].astype(np.int32), hold_index=hold
     )
     return PredictionPlan(plan, how)
+
+
+def _tiles(rows: Rows, config: WindowConfig, wanted: Bools) -> DensePlan:
+    """Windows end to end through every stretch; those in which no row is wanted are left out."""
+    row: Ints = np.arange(len(rows))
+    usable = rows.valid if config.gaps == "drop" else np.ones(len(rows), bool)
+    first = _stretch_starts(rows, usable)
+    starts = np.flatnonzero(usable & ((row - first) % config.length == 0))
+    ends = np.append(np.flatnonzero(first[1:] != first[:-1]), len(rows) - 1) if len(rows) else row  # of every stretch
+    num_steps = np.minimum(config.length, ends[np.searchsorted(ends, starts)] - starts + 1)
+    counted = np.concatenate([[0], np.cumsum(wanted)])
+    keep = counted[starts + num_steps] > counted[starts]
+    starts, num_steps = starts[keep], num_steps[keep]
+    hold = hold_index(rows) if config.gaps == "hold" else None
+    return DensePlan(
+        starts, starts + num_steps - 1, config.length, num_steps=num_steps.astype(np.int32), hold_index=hold
+    )
+
+
+def _how_of_tiles(plan: DensePlan, num_rows: int) -> Ints:
+    how = np.full(num_rows, NONE, np.uint8)
+    numbers: Ints = np.arange(len(plan))
+    steps = plan.own_rows(numbers)
+    is_full = (steps >= 0).all(axis=1, keepdims=True)
+    codes = np.broadcast_to(np.where(is_full, WINDOW, SHORT), steps.shape)
+    how[steps[steps >= 0]] = codes[steps >= 0]
+    return how
 
 
 def hold_index(rows: Rows) -> Ints:

@@ -14,10 +14,11 @@ from emopipe.errors import ConfigError
 from emopipe.models.bundle import open_run
 from emopipe.recipes.recipe import Outcome
 from emopipe.recipes.steps import Bench, cached_faces, cached_features, trained_cnn, trained_rnn
-from emopipe.stages.evaluate import Evaluation, SplitPredictions, predict_split, score
+from emopipe.stages.evaluate import predict_split, score
+from emopipe.stages.evaluation import Evaluation, SplitPredictions
 from emopipe.stages.predictions import Fill
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_cnn import TrainCnnConfig
-from emopipe.stages.train_rnn import TrainRnnConfig
 from emopipe.stages.trained import open_trained
 from emopipe.typing import Array, Ints
 
@@ -201,7 +202,7 @@ def _outcome(run: Path, evaluation: Evaluation) -> Outcome:
     return Outcome(
         split=evaluation.split,
         scores=(*evaluation.scores, *logged),
-        num_frames=evaluation.num_scored,
+        num_rows=evaluation.num_scored,
         seed=settings["seed"],
         epochs=content["num_epochs"],
         best_epoch=best["epoch"],
@@ -219,7 +220,7 @@ def _pooled(runs: Sequence[Path], found: Sequence[SplitPredictions], split: str)
     return Outcome(
         split=split,
         scores=tuple(classification_scores(truth, guess, classes, subjects)),
-        num_frames=len(truth),
+        num_rows=len(truth),
         seed=contents[0]["settings"]["seed"],
         epochs=sum(content["num_epochs"] for content in contents),
         best_epoch=contents[0]["best"]["epoch"] if len(contents) == 1 else None,

@@ -19,14 +19,21 @@ from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.datasets.splits import Folds
 from emopipe.models.windows import WindowConfig
 from emopipe.recipes.experiments import FoldsExperiment, FrameExperiment, TransferExperiment
-from emopipe.recipes.recipe import Experiment, Paper, Recipe
+from emopipe.recipes.recipe import Experiment, Paper, Place, Recipe, Table
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_cnn import TrainCnnConfig
-from emopipe.stages.train_rnn import TrainRnnConfig
 
+_NUMBERS = ("rmse_valence", "rmse_arousal", "ccc_valence", "ccc_arousal", "ccc_mean")
 PAPER: Final = Paper(
     "D. Rangulov and M. Fahim, Emotion Recognition on large video dataset based on Convolutional Feature Extractor and "
     "Recurrent Neural Network, 2020",
     "arXiv:2006.11168",
+    (
+        Table("Fig. 3", "Subsets of Aff-Wild2 of more even density; no number is printed.", _NUMBERS),
+        Table("Table I", "Accuracy on CK+ and JAFFE.", ("accuracy", "best_epoch")),
+        Table("Section V", "Other losses and outputs on Aff-Wild2; no number is printed.", _NUMBERS),
+        Table("Table III", "RMSE and CCC on the validation split of Aff-Wild2.", (*_NUMBERS, "best_epoch")),
+    ),
 )
 
 # === Aff-Wild2 ===
@@ -110,29 +117,29 @@ _FACTS: Final = {
 
 def _wild(
     name: str,
-    row: str,
+    place: Place,
     experiment: FrameExperiment,
     published: Mapping[str, float | None],
     deviations: tuple[str, ...],
     variants: Mapping[str, Experiment],
 ) -> Recipe:
     named = f"rangulov2020/{name}"
-    return Recipe(named, PAPER, row, experiment, published, deviations, _WILD, variants, _FACTS)
+    return Recipe(named, PAPER, (place,), experiment, published, deviations, _WILD, variants, _FACTS)
 
 
-def _cnn(name: str, row: str, cnn: TrainCnnConfig, published: Mapping[str, float | None], *notes: str) -> Recipe:
+def _cnn(name: str, place: Place, cnn: TrainCnnConfig, published: Mapping[str, float | None], *notes: str) -> Recipe:
     experiment = replace(_SUBSET_3, cnn=cnn)
     variants = {"paper-batch": replace(experiment, cnn=replace(cnn, batch_size=64))}
     if cnn.balance != "none":
         variants["literal-balance"] = replace(experiment, cnn=replace(cnn, literal_balance=True))
         notes = (_BALANCE_DEVIATION, *notes)
-    return _wild(name, row, experiment, published, (*_CNN_DEVIATIONS, *notes), variants)
+    return _wild(name, place, experiment, published, (*_CNN_DEVIATIONS, *notes), variants)
 
 
-def _rnn(name: str, row: str, rnn: TrainRnnConfig, published: Mapping[str, float | None], *notes: str) -> Recipe:
+def _rnn(name: str, place: Place, rnn: TrainRnnConfig, published: Mapping[str, float | None], *notes: str) -> Recipe:
     experiment = replace(_SUBSET_3, rnn=rnn, fill="linear")
     variants = {"paper-batch": replace(experiment, rnn=replace(rnn, batch_size=128))}
-    return _wild(name, row, experiment, published, (*_RNN_DEVIATIONS, *notes), variants)
+    return _wild(name, place, experiment, published, (*_RNN_DEVIATIONS, *notes), variants)
 
 
 def _table_iii(rmse: tuple[float, float], ccc: tuple[float, float], epoch: int) -> dict[str, float | None]:
@@ -147,68 +154,68 @@ _NO_AROUSAL = {"rmse_valence": None, "ccc_valence": None}
 
 CNN_WHOLE = _cnn(
     "cnn-whole",
-    "Table III, CNN over whole Aff-Wild2",
+    Place("Table III", "CNN over whole Aff-Wild2"),
     replace(_CNN, balance="none"),
     _table_iii((0.47, 0.30), (0.20, 0.23), 2),
 )
 CNN_SUBSET1 = _cnn(
     "cnn-subset1",
-    "Fig. 3, subset 1 (k_max is the largest cell)",
+    Place("Fig. 3", "subset 1 (k_max is the largest cell)"),
     replace(_CNN, balance="max"),
     _NOTHING,
     "The paper defines this subset and prints no number for it.",
 )
 CNN_SUBSET2 = _cnn(
     "cnn-subset2",
-    "Fig. 3, subset 2 (k_max is the mean cell)",
+    Place("Fig. 3", "subset 2 (k_max is the mean cell)"),
     replace(_CNN, balance="mean"),
     _NOTHING,
     "The paper defines this subset and prints no number for it.",
 )
 CNN_SUBSET3 = _cnn(
     "cnn-subset3",
-    "Table III, CNN over subset 3",
+    Place("Table III", "CNN over subset 3"),
     _CNN,
     _table_iii((0.43, 0.30), (0.22, 0.22), 1),
 )
 CNN_MSE = _cnn(
     "cnn-mse",
-    "Section V, mean squared error in place of CCC",
+    Place("Section V", "mean squared error in place of CCC"),
     replace(_CNN, loss="mse"),
     _NOTHING,
     *_UNPUBLISHED,
 )
 CNN_VALENCE_ONLY = _cnn(
     "cnn-valence-only",
-    "Section V, one output: valence",
+    Place("Section V", "one output: valence"),
     replace(_CNN, targets=("valence",)),
     _NO_AROUSAL,
     *_UNPUBLISHED,
 )
 CNN_AROUSAL_ONLY = _cnn(
     "cnn-arousal-only",
-    "Section V, one output: arousal",
+    Place("Section V", "one output: arousal"),
     replace(_CNN, targets=("arousal",)),
     _NO_VALENCE,
     *_UNPUBLISHED,
 )
 CNN_RNN1 = _rnn(
     "cnn-rnn1",
-    "Table III, CNN + Simple RNN, 1 layer",
+    Place("Table III", "CNN + Simple RNN, 1 layer"),
     _RNN_1,
     _table_iii((0.49, 0.37), (0.21, 0.22), 4),
     "A constant learning rate and gradients cut off at 100, as the code has them for this row alone.",
 )
 CNN_GRU1 = _rnn(
     "cnn-gru1",
-    "Table III, CNN + GRU, 1 layer",
+    Place("Table III", "CNN + GRU, 1 layer"),
     _GRU_1,
     _table_iii((0.51, 0.32), (0.20, 0.35), 8),
     "The published notebook of this row is of another, faulty run; here it has the settings of three layers.",
 )
 CNN_GRU3 = _rnn(
     "cnn-gru3",
-    "Table III, CNN + GRU, 3 layer",
+    Place("Table III", "CNN + GRU, 3 layer"),
     _GRU_3,
     _table_iii((0.45, 0.29), (0.23, 0.39), 17),
 )
@@ -254,7 +261,7 @@ _JAFFE_PHANTOM: Final = {**_CKPLUS_PHANTOM, "jaffe": PhantomSettings("jaffe", 2)
 CNN_CKPLUS = Recipe(
     "rangulov2020/cnn-ckplus",
     PAPER,
-    "Table I, CK+",
+    (Place("Table I", "CK+"),),
     _CKPLUS,
     {"accuracy": 0.95, "best_epoch": 99},
     (
@@ -270,7 +277,7 @@ CNN_CKPLUS = Recipe(
 CNN_JAFFE = Recipe(
     "rangulov2020/cnn-jaffe",
     PAPER,
-    "Table I, JAFFE",
+    (Place("Table I", "JAFFE"),),
     TransferExperiment("ckplus", "jaffe", _HAAR, _PUBLISHED_SPLIT),
     {"accuracy": 0.50},
     (

@@ -11,11 +11,14 @@ from typing import Any, Protocol
 from emopipe.bootstrap import Score
 from emopipe.config import to_dict
 from emopipe.datasets.phantom_layouts import PhantomSettings
-from emopipe.errors import UnknownNameError
+from emopipe.errors import ConfigError, UnknownNameError
+from emopipe.recipes.predictions import Predictions
 from emopipe.recipes.steps import Bench
 from emopipe.registry import Registry
 from emopipe.typing import Ints
 
+RAW = "_raw"  # ends the metric of a score without post-processing, and its key
+_ALL_CLASSES = "label"  # the target of a score of all classes together
 _RANGULOV = "emopipe.recipes.rangulov2020:"
 
 RECIPES = Registry(
@@ -44,22 +47,25 @@ class Outcome:
     Attributes:
         split: what was scored.
         scores: with 95 % intervals over clips.
-        num_frames: frames that were scored.
+        num_rows: rows that were scored: frames, or clips where a clip has one label.
         seed, epochs: of the training whose network was scored; the epochs of several trainings are added up.
         best_epoch: of that training; None for several.
         confusion, classes: (C, C) counts, row = true class, and the names; None and () for numbers.
         notes: what the user is to be told.
+        predictions: the scored rows, where an experiment keeps them, so that `emopipe recipes compare` can pair them
+            with another recipe's; None where they would be too many, as the frames of a corpus.
     """
 
     split: str
     scores: tuple[Score, ...]
-    num_frames: int
+    num_rows: int
     seed: int
     epochs: int
     best_epoch: int | None = None
     confusion: Ints | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    predictions: Predictions | None = None
 
 
 class Experiment(Protocol):
@@ -80,11 +86,49 @@ class Experiment(Protocol):
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of a paper; also a figure or a section that names experiments.
+
+    Attributes:
+        name: "Table III".
+        caption: what its numbers are, as a sentence.
+        metrics: what is shown of each row, in this order; keys of `Recipe.published`.
+        with_raw: whether it prints, in parentheses, each number without post-processing too; its key ends in "_raw".
+    """
+
+    name: str
+    caption: str
+    metrics: tuple[str, ...]
+    with_raw: bool = False
+
+
+@dataclass(frozen=True)
 class Paper:
-    """Where numbers come from: a citation, and the number at arXiv or another identifier."""
+    """Where numbers come from.
+
+    Attributes:
+        citation, identifier: the second is the number at arXiv or another identifier.
+        tables: those that its recipes stand in, in its order.
+    """
 
     citation: str
     identifier: str
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a recipe stands in its paper.
+
+    Attributes:
+        table: name of one of the paper's tables.
+        label: what the table calls it.
+        position: orders the rows of the table; rows of equal position are in the order of the registry.
+    """
+
+    table: str
+    label: str
+    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,20 +137,24 @@ class Recipe:
 
     Attributes:
         name: "<paper>/<experiment>", and behind an "@" the variant.
-        paper, row: where it is published.
+        paper: where it is published.
+        places: in which of the paper's tables, the main one first.
         experiment: what is done.
-        published: metric, and target where it has one ("ccc_valence", "accuracy") -> the printed value; None where the
+        published: `published_key` of metric and target ("ccc_valence", "accuracy") -> the printed value; None where the
             paper names the experiment and prints no number.
         deviations: sentences: where paper and code disagree and which side is taken, and where we depart from both.
         phantoms: dataset -> the generated corpus that stands in for it in a smoke run.
         variants: name -> the other side of such a disagreement.
         facts: what else the paper says that a reader compares.
         is_smoke: whether this is the shrunk recipe.
+
+    Raises:
+        ConfigError: it has no place, or one in a table that the paper does not have.
     """
 
     name: str
     paper: Paper
-    row: str
+    places: tuple[Place, ...]
     experiment: Experiment
     published: Mapping[str, float | None]
     deviations: tuple[str, ...]
@@ -114,6 +162,22 @@ class Recipe:
     variants: Mapping[str, Experiment] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     is_smoke: bool = False
+
+    def __post_init__(self) -> None:
+        known = [table.name for table in self.paper.tables]
+        wrong = [place.table for place in self.places if place.table not in known]
+        if wrong or not self.places:
+            raise ConfigError(
+                f"Recipe '{self.name}': expected places in the tables {', '.join(known)}. "
+                f"Received: {', '.join(wrong) or 'none'}."
+            )
+
+    @property
+    def row(self) -> str:
+        """Where it stands, in words: the main place, and the names of the other tables."""
+        first, *others = self.places
+        also = f" (also {', '.join(place.table for place in others)})" if others else ""
+        return f"{first.table}, {first.label}{also}"
 
     @property
     def dataset(self) -> str:
@@ -145,6 +209,19 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return to_dict(self)
+
+
+def published_key(metric: str, target: str) -> str:
+    """What a score is called in `Recipe.published` and `Table.metrics`; "_raw" is said last.
+
+    Example:
+        >>> published_key("ccc", "valence"), published_key("ccc_raw", "valence"), published_key("accuracy", "label")
+        ('ccc_valence', 'ccc_valence_raw', 'accuracy')
+    """
+    if target in ("", _ALL_CLASSES):
+        return metric
+    plain = metric.removesuffix(RAW)
+    return f"{plain}_{target}{metric[len(plain) :]}"
 
 
 def find_recipe(name: str) -> Recipe:

@@ -1,6 +1,7 @@
 """`emopipe reproduce`: run a recipe from a corpus folder to a table with the published numbers beside ours."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from emopipe.datasets.phantom import SETTINGS_FILE
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.errors import ConfigError
 from emopipe.plots.scores import confusion_figure, save_figure
+from emopipe.recipes.predictions import predictions_path, write_predictions
 from emopipe.recipes.recipe import Recipe
 from emopipe.recipes.steps import Bench, Progress, Silent
 from emopipe.recipes.table import ResultRow, result_rows, text_table, write_results
@@ -28,6 +30,7 @@ class RecipeResult:
         figures: pictures beside it.
         failed: clips that stage one could not make; the scores are without them.
         notes: what the user is to be told.
+        predictions: the csv file of the scored rows; None where the experiment keeps none.
     """
 
     recipe: Recipe
@@ -36,6 +39,7 @@ class RecipeResult:
     figures: tuple[Path, ...]
     failed: tuple[str, ...]
     notes: tuple[str, ...]
+    predictions: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -43,8 +47,9 @@ class RecipeResult:
             "recipe": self.recipe.name,
             "row": self.recipe.row,
             "smoke": self.recipe.is_smoke,
-            "results": [asdict(row) for row in self.rows],
+            "results": [{**asdict(row), "ours": row.ours if math.isfinite(row.ours) else None} for row in self.rows],
             "table": str(self.table),
+            "predictions": None if self.predictions is None else str(self.predictions),
             "figures": [str(path) for path in self.figures],
             "failed": list(self.failed),
             "notes": list(self.notes),
@@ -53,11 +58,11 @@ class RecipeResult:
 
     def to_text(self) -> str:
         """A table for people."""
-        row = self.rows[0]
-        paper = self.recipe.paper
+        row, paper = self.rows[0], self.recipe.paper
+        num_rows = max(each.num_rows for each in self.rows)  # the error of a region has fewer
         lines = [
             f"{self.recipe.name}: {paper.citation} ({paper.identifier}), {self.recipe.row}",
-            f"{row.dataset}, split '{row.split}', {row.num_frames} frames, {row.epochs} epochs, seed {row.seed}",
+            f"{row.dataset}, split '{row.split}', {num_rows} rows, {row.epochs} epochs, seed {row.seed}",
             text_table(self.rows),
             *(f"differs: {sentence}" for sentence in self.recipe.deviations),
             *(f"note: {sentence}" for sentence in self.notes),
@@ -66,7 +71,10 @@ class RecipeResult:
             lines.append(f"failed: {len(self.failed)} clips have no faces or features (the first: '{self.failed[0]}').")
         if self.recipe.is_smoke:
             lines.append("A smoke run on a generated corpus: these numbers say that the code runs, nothing else.")
-        return "\n".join([*lines, *(f"figure: {path}" for path in self.figures), f"table: {self.table}"])
+        lines += [f"figure: {path}" for path in self.figures]
+        if self.predictions is not None:
+            lines.append(f"predictions: {self.predictions}")
+        return "\n".join([*lines, f"table: {self.table}"])
 
 
 def recipe_roots(recipe: Recipe, root: Path | None) -> dict[str, Path]:
@@ -103,6 +111,8 @@ def run_recipe(
 ) -> RecipeResult:
     """Run a recipe and write results/<recipe>.csv; what an earlier call finished is reused.
 
+    Where the experiment keeps its scored rows, they go beside it; see `emopipe.recipes.predictions`.
+
     Args:
         recipe: of the registry, or its `smoke()`, for which the generated corpora are made where they are not there.
         root: see `recipe_roots`.
@@ -125,12 +135,16 @@ def run_recipe(
     rows = result_rows(recipe, outcome)
     table = results / f"{recipe.name}.csv"
     write_results(table, rows)
+    predictions = None
+    if outcome.predictions is not None:
+        predictions, row = predictions_path(results, recipe.name), rows[0]
+        write_predictions(predictions, outcome.predictions, dataset=row.dataset, split=row.split, seed=row.seed)
     figures = []
     if outcome.confusion is not None:
         figures.append(table.with_name(f"{table.stem}_confusion.png"))
         title = f"{recipe.name}, {rows[0].dataset}"
         save_figure(confusion_figure(outcome.confusion, outcome.classes, title=title), figures[0])
-    return RecipeResult(recipe, rows, table, tuple(figures), tuple(sorted(bench.failed)), outcome.notes)
+    return RecipeResult(recipe, rows, table, tuple(figures), tuple(sorted(bench.failed)), outcome.notes, predictions)
 
 
 def _phantom(folder: Path, settings: PhantomSettings, workers: int) -> None:

@@ -14,9 +14,10 @@ from emopipe.models.bundle import open_run
 from emopipe.stages.extract import extract
 from emopipe.stages.extract_report import Progress as ExtractProgress
 from emopipe.stages.extract_report import Silent as SilentExtract
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec, make_plan
 from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
-from emopipe.stages.train_rnn import TrainRnnConfig, train_rnn
+from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.training import TrainingProgress
 from emopipe.stages.training_frames import load_frames
 from emopipe.store.cache import Cache

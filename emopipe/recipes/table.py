@@ -1,20 +1,16 @@
 """results/<recipe>.csv: one row per score, the published number beside ours."""
 
-import csv
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from emopipe.bootstrap import Score
 from emopipe.errors import ConfigError
-from emopipe.files import write_whole
 from emopipe.provenance import utc_now
-from emopipe.recipes.recipe import Outcome, Recipe
+from emopipe.recipes.recipe import Outcome, Recipe, published_key
+from emopipe.recipes.seed_rows import PHANTOM, expect_columns, read_table, write_seed
 from emopipe.version import __version__
-
-PHANTOM = "phantom "  # what the dataset of a smoke run's row begins with
-_ALL_CLASSES = "label"  # the target of a score of all classes together
 
 
 @dataclass(frozen=True)
@@ -26,9 +22,9 @@ class ResultRow:
         dataset, split: what was scored; "phantom <layout>" for a generated corpus.
         metric, target: "ccc" of "valence"; target "label" for a score of all classes together.
         published: what the paper prints; None where it prints nothing.
-        ours: over all scored frames.
+        ours: over all scored rows; NaN for the error of a region without a row.
         low, high: 95 % bootstrap interval over clips, over people where clips are pictures; None where there is none.
-        num_frames: frames that were scored.
+        num_rows: rows that were scored: frames, or clips where a clip has one label.
         seed: of the training.
         epochs: that were trained, all folds together.
         date: UTC, of the scoring.
@@ -44,7 +40,7 @@ class ResultRow:
     ours: float
     low: float | None
     high: float | None
-    num_frames: int
+    num_rows: int
     seed: int
     epochs: int
     date: str
@@ -57,27 +53,27 @@ COLUMNS = tuple(field.name for field in fields(ResultRow))
 def result_rows(recipe: Recipe, outcome: Outcome) -> tuple[ResultRow, ...]:
     """The rows of an outcome: those with a published number first."""
     dataset = f"{PHANTOM}{recipe.dataset}" if recipe.is_smoke else recipe.dataset
-    found = [(score.metric, score.target, score.value, score.low, score.high) for score in outcome.scores]
+    found = list(outcome.scores)
     if outcome.best_epoch is not None:
-        found.append(("best_epoch", "", float(outcome.best_epoch), math.nan, math.nan))
+        found.append(Score("best_epoch", "", float(outcome.best_epoch), math.nan, math.nan, outcome.num_rows, 0))
     rows = [
         ResultRow(
             recipe=recipe.name,
             dataset=dataset,
             split=outcome.split,
-            metric=metric,
-            target=target,
-            published=recipe.published.get(metric if target in ("", _ALL_CLASSES) else f"{metric}_{target}"),
-            ours=value,
-            low=_number(low),
-            high=_number(high),
-            num_frames=outcome.num_frames,
+            metric=score.metric,
+            target=score.target,
+            published=recipe.published.get(published_key(score.metric, score.target)),
+            ours=score.value,
+            low=_number(score.low),
+            high=_number(score.high),
+            num_rows=score.num_rows,
             seed=outcome.seed,
             epochs=outcome.epochs,
             date=utc_now()[:10],
             version=__version__,
         )
-        for metric, target, value, low, high in found
+        for score in found
     ]
     return tuple(sorted(rows, key=lambda row: row.published is None))
 
@@ -89,20 +85,22 @@ def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
         ConfigError: the file holds something else, or measured rows where these are of a generated corpus.
         StorageError: it cannot be written.
     """
-    kept = [row for row in _read(path) if row["seed"] != str(rows[0].seed)]
-    is_smoke = rows[0].dataset.startswith(PHANTOM)
-    if is_smoke != all(row["dataset"].startswith(PHANTOM) for row in _read(path)):
-        if is_smoke:
-            raise ConfigError(
-                f"{path}: holds measured numbers, which those of a smoke run must not replace.\n"
-                "Give another folder with --results."
-            )
-        kept = []
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *({name: _cell(value) for name, value in asdict(row).items()} for row in rows)])
-    write_whole(path, text.getvalue().encode())
+    write_seed(path, [{name: _cell(value) for name, value in asdict(row).items()} for row in rows])
+
+
+def read_results(path: Path) -> tuple[ResultRow, ...]:
+    """The rows of a recipe, of all seeds; () where there is no file.
+
+    Raises:
+        ConfigError: the file has other columns, or a cell holds no number.
+    """
+    columns, rows = read_table(path)
+    if columns:
+        expect_columns(path, COLUMNS, columns)
+    try:
+        return tuple(_parsed(row) for row in rows)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}. Move the file away and run: emopipe reproduce") from error
 
 
 def text_table(rows: Sequence[ResultRow]) -> str:
@@ -116,17 +114,10 @@ def text_table(rows: Sequence[ResultRow]) -> str:
     return "\n".join(lines)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ConfigError(
-                f"{path}: expected the columns {','.join(COLUMNS)}.\n"
-                f"Received: {','.join(reader.fieldnames or ())}. Move the file away."
-            )
-        return list(reader)
+def _parsed(row: Mapping[str, str]) -> ResultRow:
+    numbers = {name: float(row[name]) if row[name] else None for name in ("published", "low", "high")}
+    counts = {name: int(row[name]) for name in ("num_rows", "seed", "epochs")}
+    return ResultRow(**{**row, **numbers, **counts, "ours": float(row["ours"])})  # type: ignore[arg-type]
 
 
 def _number(value: float) -> float | None:

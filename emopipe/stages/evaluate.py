@@ -3,108 +3,30 @@
 import csv
 import io
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from emopipe.bootstrap import Score, UndefinedMetricWarning
+from emopipe.bootstrap import UndefinedMetricWarning
 from emopipe.class_metrics import classification_scores, confusion_matrix
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.files import write_whole
 from emopipe.metrics import per_clip_scores, regression_scores
 from emopipe.models.engines import load_keras
-from emopipe.models.rows import Rows
 from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES
 from emopipe.plots.scores import confusion_figure, save_figure
 from emopipe.stages.cached_plan import cached_plan
-from emopipe.stages.feature_rows import feature_rows, output_rows
+from emopipe.stages.evaluate_clips import ClipPredictions, clip_evaluation, clip_predictions, clip_table, label_cell
+from emopipe.stages.evaluation import Evaluation, SplitPredictions
+from emopipe.stages.feature_rows import feature_rows, network_rows
 from emopipe.stages.labelled import LabelledSplit, has_labels, labelled_clips, unlabelled_clips
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
 from emopipe.stages.trained import Trained, open_trained
 from emopipe.store.cache import Cache
-from emopipe.typing import Bools, Floats, Ints
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How good a run is on one split.
-
-    Attributes:
-        run, dataset, split: what was scored, on what.
-        scores: over all scored frames, with 95 % bootstrap intervals over clips (over subjects where clips are
-            pictures); () where the split has no labels.
-        clips: clip id -> the same scores of that clip, without intervals; {} for classes.
-        classes: names of the classes; () for numbers.
-        confusion: (C, C) counts, row = the class that annotators gave; None for numbers.
-        num_frames, num_scored: frames of the split, and those with a label and a prediction.
-        predictions: where the predictions lie.
-        notes: what the user is to be told.
-    """
-
-    run: Path
-    dataset: str
-    split: str
-    scores: tuple[Score, ...]
-    clips: dict[str, tuple[Score, ...]]
-    classes: tuple[str, ...]
-    confusion: Ints | None
-    num_frames: int
-    num_scored: int
-    predictions: Path
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; an interval that cannot be had is null."""
-        return {
-            "run": str(self.run),
-            "dataset": self.dataset,
-            "split": self.split,
-            "scores": [_plain(score) for score in self.scores],
-            "clips": {clip_id: [_plain(score) for score in scores] for clip_id, scores in self.clips.items()},
-            "classes": list(self.classes),
-            "confusion": None if self.confusion is None else self.confusion.tolist(),
-            "num_frames": self.num_frames,
-            "num_scored": self.num_scored,
-            "predictions": str(self.predictions),
-            "notes": list(self.notes),
-        }
-
-    def to_text(self) -> str:
-        """A table for people."""
-        lines = []
-        if self.scores:
-            over = f"95 % interval over {self.scores[0].num_clips} {'subjects' if self._of_pictures else 'clips'}"
-            lines.append(f"{'metric':<26}{'target':<12}{'value':>8}   {over}")
-        for score in self.scores:
-            interval = f"{score.low:.3f} to {score.high:.3f}" if np.isfinite(score.low) else "none"
-            lines.append(f"{score.metric:<26}{score.target:<12}{score.value:>8.3f}   {interval}")
-        lines.append(f"{self.num_scored} of {self.num_frames} frames of split '{self.split}' are scored.")
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join([*lines, f"predictions: {self.predictions}"])
-
-    _of_pictures: bool = field(default=False, repr=False)
-
-
-@dataclass(frozen=True)
-class SplitPredictions:
-    """What a run says of every frame of a split.
-
-    Attributes:
-        trained: the run.
-        split: the clips.
-        rows: their table, with labels.
-        values: (R, K) predictions, NaN where there is none.
-        how: (R,) uint8, a code of `HOW_NAMES`.
-    """
-
-    trained: Trained
-    split: LabelledSplit
-    rows: Rows
-    values: Floats
-    how: Ints
+from emopipe.typing import Bools, Ints
 
 
 def evaluate(
@@ -156,27 +78,35 @@ def predict_split(
     else:
         clips = unlabelled_clips(plan, store, trained.reads, split, trained.task, trained.targets)
     load_keras()
+    landmarks = plan if trained.landmarks else None
+    if trained.reads == "faces":
+        rows = network_rows(clips, store, trained.feature_network(), trained.taps, trained.targets, landmarks)
+    else:
+        rows = feature_rows(clips, store, trained.taps, trained.targets, landmarks)
     if trained.window is None:
-        rows = output_rows(clips, store, trained.feature_network(), trained.targets)
         values, how = frame_predictions(rows, fill)
     else:
-        rows = feature_rows(clips, store, trained.taps, trained.targets)
         values, how = window_predictions(load_network(trained.run.network), rows, trained.window, fill)
-    return SplitPredictions(trained, clips, rows, values, how)
+    return SplitPredictions(trained, clips, rows, values, how, plan.manifest.root)
 
 
-def score(found: SplitPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
-    """Write predictions/<split>.csv into the run, and score them; as `evaluate`."""
-    trained, split, rows = found.trained, found.split, found.rows
-    dataset = split.dataset
-    name = split.split if dataset == trained.dataset else f"{dataset}_{split.split}"
-    path = trained.run.folder / "predictions" / f"{name}.csv"
+def score(found: SplitPredictions | ClipPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
+    """Write predictions/<split>.csv into the run, and score them; as `evaluate`.
+
+    Where clips have one label each, the file has a row per clip, and <split>_frames.csv one per frame.
+    """
+    if isinstance(found, ClipPredictions):
+        return _scored_clips(found, num_bootstrap)
+    trained, split, rows, path = found.trained, found.split, found.rows, found.file
+    if found.of_clips:
+        write_whole(path.with_name(f"{path.stem}_frames.csv"), _table(found).encode("utf-8", "surrogateescape"))
+        return _scored_clips(clip_predictions(found), num_bootstrap)
     write_whole(path, _table(found).encode("utf-8", "surrogateescape"))
     scored = rows.label_valid & (found.how > 0)
     of_pictures = all(clip.clip.kind == "picture" for clip in split.clips)
     result = Evaluation(
-        trained.run.folder, dataset, split.split, (), {}, trained.classes, None, len(rows), int(scored.sum()), path,
-        split.notes, of_pictures,
+        trained.run.folder, split.dataset, split.split, (), {}, trained.classes, None, "frames", len(rows),
+        int(scored.sum()), path, split.notes, of_pictures,
     )  # fmt: skip
     if not rows.label_valid.any():
         return result
@@ -185,29 +115,46 @@ def score(found: SplitPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
     return _scored(found, result, scored, num_bootstrap)
 
 
+def _scored_clips(found: ClipPredictions, num_bootstrap: int) -> Evaluation:
+    write_whole(found.file, clip_table(found).encode("utf-8", "surrogateescape"))
+    if np.isfinite(found.labels).all(axis=1).any() and not found.scored.any():
+        raise ManifestError(f"split '{found.split}': no clip has both a label and a prediction. Look at {found.file}.")
+    result = _noting_undefined(lambda: clip_evaluation(found, num_bootstrap))
+    return result if result.confusion is None else _with_confusion(result, result.confusion)
+
+
 def _scored(found: SplitPredictions, result: Evaluation, scored: Bools, num_bootstrap: int) -> Evaluation:
-    """The result with its scores; what is undefined, as the recall of a class that nobody shows, becomes a note."""
+    return _noting_undefined(lambda: _with_scores(found, result, scored, num_bootstrap))
+
+
+def _noting_undefined(compute: Callable[[], Evaluation]) -> Evaluation:
+    """A result with its scores; what is undefined, as the recall of a class that nobody shows, becomes a note."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UndefinedMetricWarning)
-        result = _with_scores(found, result, scored, num_bootstrap)
+        result = compute()
     undefined = [str(each.message) for each in caught if issubclass(each.category, UndefinedMetricWarning)]
     return replace(result, notes=(*result.notes, *undefined))
+
+
+def _with_confusion(result: Evaluation, confusion: Ints) -> Evaluation:
+    """The result, its confusion matrix drawn beside its predictions."""
+    title = f"{result.run.name}, {result.dataset} {result.split}"
+    picture = result.predictions.with_name(f"{result.predictions.stem}_confusion.png")
+    save_figure(confusion_figure(confusion, result.classes, title=title), picture)
+    return replace(result, confusion=confusion)
 
 
 def _with_scores(found: SplitPredictions, result: Evaluation, scored: Bools, num_bootstrap: int) -> Evaluation:
     trained, rows = found.trained, found.rows
     truth, guess = rows.labels[scored].astype(np.float64), found.values[scored]
     # Pictures of one person are nearly as alike as frames of one clip.
-    groups = [clip.clip.subject if result._of_pictures else clip.clip.clip_id for clip in found.split.clips]
+    groups = [clip.clip.subject if result.over_subjects else clip.clip.clip_id for clip in found.split.clips]
     group_of_row = np.repeat(np.array(groups), np.diff(rows.clip_starts))[scored]
     if trained.classes:
         given, predicted = truth[:, 0].astype(np.int64), guess.argmax(axis=1)
         scores = classification_scores(given, predicted, trained.classes, group_of_row, num_bootstrap=num_bootstrap)
         confusion = confusion_matrix(given, predicted, len(trained.classes))
-        title = f"{result.run.name}, {result.dataset} {result.split}"
-        picture = result.predictions.with_name(f"{result.predictions.stem}_confusion.png")
-        save_figure(confusion_figure(confusion, trained.classes, title=title), picture)
-        return replace(result, scores=tuple(scores), confusion=confusion)
+        return _with_confusion(replace(result, scores=tuple(scores)), confusion)
     scores = regression_scores(truth, guess, trained.targets, group_of_row, num_bootstrap=num_bootstrap)
     per_clip = per_clip_scores(truth, guess, trained.targets, group_of_row)
     return replace(result, scores=tuple(scores), clips={str(name): tuple(found) for name, found in per_clip.items()})
@@ -231,16 +178,6 @@ def _table(found: SplitPredictions) -> str:
     for number, clip_id in enumerate(rows.clip_ids):
         for row in range(int(rows.clip_starts[number]), int(rows.clip_starts[number + 1])):
             cells = cells_of(found.values[row], trained.classes)
-            labels = [_label(value, trained.classes) for value in rows.labels[row]]
+            labels = [label_cell(value, trained.classes) for value in rows.labels[row]]
             writer.writerow([clip_id, int(rows.frame_index[row]), HOW_NAMES[found.how[row]], *cells, *labels])
     return text.getvalue()
-
-
-def _label(value: float, classes: tuple[str, ...]) -> str:
-    if not np.isfinite(value):
-        return ""
-    return classes[int(value)] if classes else f"{value:.6f}"
-
-
-def _plain(score: Score) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in asdict(score).items()}

@@ -1,15 +1,21 @@
 """Cached features, or what a CNN says of cached crops, and their labels as one table of rows."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from emopipe.errors import ConfigError
+from emopipe.faces.landmark_vector import landmark_vector
+from emopipe.faces.normalisation import InputSpec
 from emopipe.models.rows import Rows
+from emopipe.stages.cached_features import CachedFeatures, Stretch, memory_limit
 from emopipe.stages.features_step import BATCH_SIZE, Crops, FeatureRows, Network, cached_crops, compute, tap_sizes
 from emopipe.stages.labelled import LabelledSplit
 from emopipe.stages.pipeline import Prefetch
-from emopipe.stages.spec import PlannedClip
+from emopipe.stages.spec import Plan, PlannedClip
 from emopipe.store.cache import Cache
 from emopipe.store.reader import ShardReader
 from emopipe.typing import Array, Bools, Floats, Ints
@@ -17,47 +23,84 @@ from emopipe.typing import Array, Bools, Floats, Ints
 _PIECES_AHEAD = 4
 
 
-def feature_rows(split: LabelledSplit, cache: Cache, taps: Sequence[str] = (), targets: Sequence[str] = ()) -> Rows:
-    """Load the features of a split's clips, taps side by side, and put the labels beside them.
+def feature_rows(
+    split: LabelledSplit,
+    cache: Cache,
+    taps: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    landmarks: Plan | None = None,
+) -> Rows:
+    """The features of a split's clips, taps side by side, with the labels beside them.
+
+    What does not fit into memory stays on disk and is read window by window; see `CachedFeatures`.
 
     Args:
         split: clips of the features cache with their labels.
         cache: holds them.
         taps: which taps, in this order; empty for all, sorted.
         targets: which label columns, in this order; empty for all.
+        landmarks: the plan, to put the 136 numbers of the landmarks behind the taps; they lie in the faces cache.
 
     Returns:
         Rows in the clips' order; float16 unless a shard holds a tap as float32. A label is valid where the frame has
         one, whether or not it has a face.
 
     Raises:
-        ConfigError: a tap or a target is not there; the message lists those that are.
+        ConfigError: a tap or a target is not there; the message lists those that are. Or the faces are not cached.
         RecordError: a valid row holds a number that is not finite; names the clip and the frame.
     """
-    starts = _starts(split)
-    valid = np.zeros(starts[-1], bool)
-    features: Floats | None = None
-    for place, clip in enumerate(split.clips):
-        with cache.open(clip.record) as shard:
-            names = _tap_names(shard, clip.entry.clip_id, taps)
-            parts = [shard.read(clip.entry.clip_id, name) for name in names]
-            where = slice(starts[place], starts[place + 1])
-            valid[where] = shard.read(clip.entry.clip_id, "valid")
-        features = _place(features, np.concatenate(parts, axis=1), where, int(starts[-1]))
-    return _table(split, np.empty((0, 0), np.float16) if features is None else features, valid, targets)
+    fields, sizes, dtype = _layout(split, cache, taps)
+    return _rows(split, cache, fields, sum(sizes.values()), dtype, targets, landmarks)
 
 
-def output_rows(split: LabelledSplit, cache: Cache, network: Network, targets: Sequence[str] = ()) -> Rows:
-    """What a CNN says of every crop of a split's clips, as the features of a table of rows.
+def crop_rows(
+    split: LabelledSplit, cache: Cache, spec: InputSpec, targets: Sequence[str] = (), landmarks: Plan | None = None
+) -> Rows:
+    """The crops of a split's clips as a table whose columns are pixels, for a network trained end to end.
 
     Args:
         split: clips of the faces cache with their labels.
         cache: holds them.
-        network: crops -> its outputs as the only tap.
-        targets: as in `feature_rows`.
+        spec: what the network takes.
+        targets, landmarks: as in `feature_rows`.
 
     Returns:
-        Rows in the clips' order; features (R, K) float32, NaN where there is no face.
+        Rows in the clips' order; features (R, S S C) float32, pixels in the order H, W, C.
+
+    Raises:
+        ConfigError: as `feature_rows`.
+    """
+    return _rows(split, cache, (), math.prod(spec.shape), np.dtype(np.float32), targets, landmarks, spec)
+
+
+def tap_columns(split: LabelledSplit, cache: Cache, taps: Sequence[str] = ()) -> dict[str, int]:
+    """Tap -> numbers per frame, in the order of `feature_rows`.
+
+    Raises:
+        ConfigError: a tap is not there.
+    """
+    return _layout(split, cache, taps)[1]
+
+
+def network_rows(
+    split: LabelledSplit,
+    cache: Cache,
+    network: Network,
+    taps: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    landmarks: Plan | None = None,
+) -> Rows:
+    """What a network says of every crop of a split's clips, as the features of a table of rows.
+
+    Args:
+        split: clips of the faces cache with their labels.
+        cache: holds them.
+        network: crops -> tap -> vectors.
+        taps: which of its taps, in this order; empty for all, sorted.
+        targets, landmarks: as in `feature_rows`.
+
+    Returns:
+        Rows in the clips' order; features (R, D) float32, NaN where there is no face.
 
     Raises:
         FaceError: the network gives a number that is not finite.
@@ -69,14 +112,17 @@ def output_rows(split: LabelledSplit, cache: Cache, network: Network, targets: S
             planned = PlannedClip(clip.clip, clip.entry.key, None)
             yield from cached_crops(planned, clip.record, clip.entry, cache)
 
+    sizes = tap_sizes(network)
     ahead = Prefetch(pieces(), _PIECES_AHEAD, "crops")
     try:
-        found = list(assembled(compute(ahead, network, tap_sizes(network), BATCH_SIZE)))
+        found = list(assembled(compute(ahead, network, sizes, BATCH_SIZE)))
     finally:
         ahead.close()
-    ((tap, _),) = [item for item in found[0].items() if item[0].startswith("taps/")]
-    outputs = np.concatenate([rows[tap] for rows in found])
-    return _table(split, outputs, np.concatenate([rows["valid"] for rows in found]), targets)
+    columns = [np.concatenate([rows[f"taps/{tap}"] for rows in found]) for tap in taps or sorted(sizes)]
+    if landmarks is not None:
+        columns.append(_landmarks(split, landmarks, cache))
+    features = np.concatenate(columns, axis=1, dtype=np.float32)
+    return _table(split, features, np.concatenate([rows["valid"] for rows in found]), targets)
 
 
 def num_features(cache: Cache, fingerprint: str, taps: Sequence[str] = ()) -> int:
@@ -107,6 +153,35 @@ def assembled(pieces: Iterable[FeatureRows]) -> Iterator[dict[str, Array]]:
         if piece.is_last:
             yield {name: np.concatenate([part.rows[name] for part in parts]) for name in parts[0].rows}
             parts = []
+
+
+def _rows(
+    split: LabelledSplit,
+    cache: Cache,
+    fields: Sequence[str],
+    num_columns: int,
+    dtype: np.dtype,
+    targets: Sequence[str],
+    landmarks: Plan | None,
+    crops: InputSpec | None = None,
+) -> Rows:
+    starts = _starts(split)
+    extra = None if landmarks is None else _landmarks(split, landmarks, cache)
+    num_columns += 0 if extra is None else extra.shape[1]
+    stretches = [
+        Stretch(clip.record, clip.entry.clip_id, int(stop)) for clip, stop in zip(split.clips, starts[1:], strict=True)
+    ]
+    features: Any = CachedFeatures(cache, stretches, fields, num_columns, dtype, extra, crops)
+    if features.nbytes <= memory_limit():
+        table = np.empty(features.shape, features.dtype)
+        for start, stop in pairwise(starts):
+            table[start:stop] = features[start:stop]
+        features = table
+    valid = np.zeros(starts[-1], bool)
+    for place, clip in enumerate(split.clips):
+        with cache.open(clip.record) as shard:
+            valid[starts[place] : starts[place + 1]] = shard.read(clip.entry.clip_id, "valid")
+    return _table(split, features, valid, targets)
 
 
 def _table(split: LabelledSplit, features: Floats, valid: Bools, targets: Sequence[str]) -> Rows:
@@ -145,11 +220,48 @@ def _tap_names(shard: ShardReader, clip_id: str, taps: Sequence[str]) -> list[st
     return [f"taps/{tap}" for tap in taps or known]
 
 
-def _place(features: Floats | None, part: Floats, where: slice, num_rows: int) -> Floats:
-    """Put a clip's features into the table; a table of float16 becomes float32 when a clip's are."""
-    if features is None:
-        features = np.empty((num_rows, part.shape[1]), part.dtype)
-    elif part.dtype.itemsize > features.dtype.itemsize:
-        features = features.astype(part.dtype)
-    features[where] = part
-    return features
+def _layout(split: LabelledSplit, cache: Cache, taps: Sequence[str]) -> tuple[list[str], dict[str, int], np.dtype]:
+    """The taps' datasets, their sizes, and float32 as soon as one shard holds one of them so."""
+    fields: list[str] = []
+    sizes: dict[str, int] = {}
+    dtype = np.dtype(np.float16)
+    seen = set()
+    for clip in split.clips:
+        if clip.record.path in seen:
+            continue
+        seen.add(clip.record.path)
+        with cache.open(clip.record) as shard:
+            fields = _tap_names(shard, clip.entry.clip_id, taps)
+            for field in fields:
+                row = shard.read(clip.entry.clip_id, field, 0, 1)
+                sizes[field.removeprefix("taps/")] = row.shape[1]
+                dtype = max(dtype, row.dtype, key=lambda kind: kind.itemsize)
+    return fields, sizes, dtype
+
+
+def _landmarks(split: LabelledSplit, plan: Plan, cache: Cache) -> Floats:
+    """(R, 136) landmarks of all rows, NaN where there is no face.
+
+    Raises:
+        ConfigError: the faces of a clip are not cached, or no landmarks were kept in them.
+    """
+    cached = cache.find("faces", plan.faces.fingerprint)
+    keys = {planned.clip.clip_id: planned.faces_key for planned in plan.clips}
+    parts = []
+    for clip in split.clips:
+        clip_id = clip.clip.clip_id
+        if keys[clip_id] not in cached:
+            raise ConfigError(
+                f"{cache.folder}: lacks the faces of clip '{clip_id}', which hold its landmarks.\n"
+                f"Run: emopipe extract --dataset {split.dataset} --only faces --cache {cache.folder}"
+            )
+        record, entry = cached[keys[clip_id]]
+        with cache.open(record) as shard:
+            points, transform, valid = (shard.read(entry.clip_id, name) for name in ("landmarks", "transform", "valid"))
+        parts.append(landmark_vector(points, transform))
+        if len(valid) != len(clip.frame_index) or not np.isfinite(parts[-1][valid]).all():
+            raise ConfigError(
+                f"clip '{clip_id}': its faces have no landmarks. Expected 68 points in every valid row; official crops "
+                "have none.\nTrain without --landmarks, or extract with an alignment of faces."
+            )
+    return np.concatenate(parts)

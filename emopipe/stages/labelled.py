@@ -28,6 +28,7 @@ class LabelledClip:
         values: (T, K) float64, NaN where there is no label.
         valid: (T,) bool, whether the row has a face and a label.
         frame_index: (T,) int64, 0-based frame of each row.
+        has_one_label: whether it was given to the clip as a whole.
     """
 
     record: ShardRecord
@@ -36,6 +37,7 @@ class LabelledClip:
     values: Floats
     valid: Bools
     frame_index: Ints
+    has_one_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class LabelledSplit:
         classes: names of the classes when the one column holds class numbers, else ().
         clips: sorted by clip id; at least one row of them is valid.
         notes: plain sentences about what is left out.
+        of_clips: whether annotators gave each clip one label as a whole, which stands in all of its rows.
     """
 
     dataset: str
@@ -57,6 +60,7 @@ class LabelledSplit:
     classes: tuple[str, ...]
     clips: tuple[LabelledClip, ...]
     notes: tuple[str, ...]
+    of_clips: bool = False
 
 
 def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str | None = None) -> LabelledSplit:
@@ -95,7 +99,8 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
             "Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     ordered = tuple(sorted(joined, key=lambda labelled: labelled.clip.clip_id))
-    return LabelledSplit(dataset, split, task, targets, classes, ordered, notes)
+    of_clips = all(clip.has_one_label for clip in ordered)
+    return LabelledSplit(dataset, split, task, targets, classes, ordered, notes, of_clips)
 
 
 def has_labels(plan: Plan, split: str, task: str) -> bool:
@@ -206,4 +211,5 @@ def _join(
             f"clip '{clip.clip_id}', frame {frame_index[np.argmax(is_wrong)]}: its label is not a finite number.\n"
             "Expected numbers, or a row marked as having no label."
         )
-    return LabelledClip(record, entry, clip, values, is_labelled & has_face.astype(bool), frame_index)
+    one_label = labels.frame_index is None and labels.time_s is None
+    return LabelledClip(record, entry, clip, values, is_labelled & has_face.astype(bool), frame_index, one_label)

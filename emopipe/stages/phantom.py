@@ -18,9 +18,10 @@ from PIL import UnidentifiedImageError
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom import SETTINGS_FILE, TRUTH_FOLDER
 from emopipe.datasets.phantom_cast import Portrait, cast, official_crop, sound_of, truth_table
-from emopipe.datasets.phantom_layouts import PhantomSettings, VideoPlan, find_layout
+from emopipe.datasets.phantom_layouts import Layout, PhantomSettings, VideoPlan, find_layout
 from emopipe.datasets.phantom_scene import Actor, five_points
 from emopipe.datasets.phantom_stills import STILL_LAYOUTS, Sitting, clip_id_of, render_sitting
+from emopipe.datasets.phantom_utterances import UTTERANCE_LAYOUTS
 from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ
 from emopipe.errors import ConfigError, MediaError
 from emopipe.faces.detection import detect_images, load_detector
@@ -102,19 +103,24 @@ def make_phantom(
 def _make_videos(
     folder: Path, settings: PhantomSettings, portraits: list[Portrait], num_workers: int, on_video: OnVideo | None
 ) -> PhantomReport:
-    layout = find_layout(settings.layout)
+    layout = _layout_of(settings)
     videos = layout.plan(settings)
     work = [_Work(folder, settings, video, tuple(portraits[clip.subject] for clip in video.clips)) for video in videos]
     digests = _all_rendered(render_video, work, num_workers, on_video)
-    layout.write_lists(folder, videos)
+    layout.write_lists(folder, settings, videos)
     clips = {
         clip.name: {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
         for video in videos
         for clip in video.clips
     }
     _write_record(folder, settings, clips, portraits, digests)
-    num_frames = int(round(settings.seconds * settings.frame_rate))
-    return PhantomReport(len(videos), len(clips), num_frames * len(videos), settings.seconds * len(videos))
+    lengths_s = [video.clips[0].seconds_of(settings) for video in videos]
+    num_frames = sum(int(round(seconds * settings.frame_rate)) for seconds in lengths_s)
+    return PhantomReport(len(videos), len(clips), num_frames, sum(lengths_s))
+
+
+def _layout_of(settings: PhantomSettings) -> Layout:
+    return UTTERANCE_LAYOUTS.get(settings.layout) or find_layout(settings.layout)
 
 
 def _make_stills(
@@ -174,7 +180,7 @@ def render_video(work: _Work) -> tuple[str, str]:
     """Write one video with everything that belongs to it. Returns its name and the SHA-256 of its pixels."""
     cv2.setNumThreads(1)  # one video per process; more threads would only fight
     settings, video, folder = work.settings, work.video, work.folder
-    layout = find_layout(settings.layout)
+    layout = _layout_of(settings)
     scene, actors = cast(settings, video, work.portraits)
     visible = []
     for clip, actor in zip(video.clips, actors, strict=True):

@@ -3,13 +3,14 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from emopipe.errors import ConfigError, EmptyMediaError, FaceError, MediaError
+from emopipe.faces.landmark_vector import landmark_vector
 from emopipe.files import write_whole
 from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.engines import load_keras
@@ -17,10 +18,12 @@ from emopipe.models.rows import Rows
 from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES, NONE
 from emopipe.records import Clip, FaceRows, Side
+from emopipe.stages.clip_values import clip_values, frame_values
 from emopipe.stages.extract_report import Progress, Silent
 from emopipe.stages.faces_step import count_notes, face_chunks, open_source
 from emopipe.stages.feature_rows import assembled
 from emopipe.stages.features_step import BATCH_SIZE, Crops, compute, tap_sizes
+from emopipe.stages.fusion import Fusion, averaged_frames, is_fusion, open_fusion
 from emopipe.stages.overlay import overlay_path, write_overlay
 from emopipe.stages.pipeline import Prefetch, StepClock
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
@@ -46,6 +49,7 @@ class Prediction:
         how: (T,) uint8, codes of `HOW_NAMES`.
         box: (T, 4) and landmarks: (T, 68, 2), pixels, NaN without a face.
         notes: what the user is to be told.
+        whole: (K,) what it says of the video as a whole, NaN without a face; None where frames were learned from.
     """
 
     media: Path
@@ -58,6 +62,7 @@ class Prediction:
     box: Floats
     landmarks: Floats
     notes: tuple[str, ...]
+    whole: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -138,7 +143,7 @@ class Predictor:
         trained, progress = self.trained, progress or Silent()
         clip = clip_of(media, trained, side)
         source = open_source(clip, trained.faces_config, None)
-        faces: list[tuple[Floats, Floats]] = []
+        faces: list[tuple[Floats, Floats, Floats]] = []
         chunks = face_chunks(clip, source, trained.faces_config, self._engines, StepClock())
         ahead = Prefetch(_pieces(clip, chunks, faces, progress), _PIECES_AHEAD, "faces")
         try:
@@ -151,21 +156,28 @@ class Predictor:
         notes = list(count_notes(source, len(rows["valid"]), float(rows["time_s"][-1]), {}))
         if not rows["valid"].any():
             notes.append("no face in any frame: nothing is predicted.")
-        table = self._table(clip, rows)
+        box, landmarks, transform = (np.concatenate(parts) for parts in zip(*faces, strict=True))
+        table = self._table(clip, rows, landmark_vector(landmarks, transform) if trained.landmarks else None)
         if self._head is None or trained.window is None:
             values, how = frame_predictions(table, fill)
         else:
             values, how = window_predictions(self._head, table, trained.window, fill)
-        box, landmarks = (np.concatenate(parts) for parts in zip(*faces, strict=True))
+        whole = None
+        if trained.of_clips:
+            frames = frame_values(table, values, how, trained.window, trained.outputs)
+            if trained.postprocessing is not None and max(trained.postprocessing.smoothing.values()) > 1:
+                notes.append("the run smooths over the clips of one video; a clip alone is not smoothed.")
+            whole = clip_values(frames, "mean" if trained.classes else trained.reduce, trained.postprocessing)[0]
         return Prediction(
             media, trained.outputs, rows["frame_index"], rows["time_s"], rows["valid"], values, how, box, landmarks,
-            tuple(notes),
+            tuple(notes), whole,
         )  # fmt: skip
 
-    def _table(self, clip: Clip, rows: dict[str, Any]) -> Rows:
+    def _table(self, clip: Clip, rows: dict[str, Any], landmarks: Floats | None) -> Rows:
         names = [f"taps/{tap}" for tap in (self.trained.taps or sorted(self._tap_sizes))]
-        features = np.concatenate([rows[name] for name in names], axis=1)
-        if self._head is not None and np.nanmax(np.abs(features), initial=0.0) <= LARGEST_FLOAT16:
+        columns = [rows[name] for name in names]
+        features = np.concatenate(columns if landmarks is None else [*columns, landmarks], axis=1)
+        if self.trained.reads == "features" and np.nanmax(np.abs(features), initial=0.0) <= LARGEST_FLOAT16:
             features = features.astype(np.float16)  # as the cache holds what the head was trained on
         count = len(features)
         return Rows(
@@ -179,8 +191,39 @@ class Predictor:
         )
 
 
+class FusionPredictor:
+    """Predicts with every member of a decision-level fusion, one after the other, and averages what they say.
+
+    Args:
+        fusion: the fusion.
+        device: as of `Predictor`, and so are the errors.
+    """
+
+    def __init__(self, fusion: Fusion, *, device: Literal["auto", "cpu", "gpu"] = "auto"):
+        self._members = [Predictor(member.run.folder, device=device) for member in fusion.members]
+        self._weights = fusion.weights
+        self.trained = self._members[0].trained
+
+    def predict(
+        self, media: Path, *, side: Side = "", fill: Fill = "short", progress: Progress | None = None
+    ) -> Prediction:
+        """As `Predictor.predict`; every member looks at the video itself."""
+        found = [member.predict(media, side=side, fill=fill, progress=progress) for member in self._members]
+        values, how = averaged_frames([each.values for each in found], [each.how for each in found], self._weights)
+        wholes = [each.whole for each in found if each.whole is not None]
+        whole = (np.stack(wholes) * self._weights).sum(axis=0) if wholes else None
+        return replace(found[0], values=values, how=how, whole=whole)
+
+
+def load_predictor(run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto") -> Predictor | FusionPredictor:
+    """What predicts with a run of any kind; errors as of `Predictor`."""
+    if is_fusion(run):
+        return FusionPredictor(open_fusion(run), device=device)
+    return Predictor(run, device=device)
+
+
 def predict_files(
-    predictor: Predictor,
+    predictor: Predictor | FusionPredictor,
     media: Sequence[Path],
     out: Path,
     *,
@@ -190,6 +233,8 @@ def predict_files(
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Predict videos and write <stem>.csv for each, and <stem>_overlay.mp4 with the predictions drawn in if asked for.
+
+    A run that learned labels of whole clips gives <stem>.csv one row, and the frames are in <stem>_frames.csv.
 
     A video that cannot be predicted becomes an outcome with an error and does not stop the others.
 
@@ -204,7 +249,10 @@ def predict_files(
         try:
             found = predictor.predict(path, side=side, fill=fill, progress=progress)
             table = out / f"{path.stem}.csv"
-            write_whole(table, to_csv(found, predictor.trained.classes).encode())
+            frames = table if found.whole is None else out / f"{path.stem}_frames.csv"
+            write_whole(frames, to_csv(found, predictor.trained.classes).encode())
+            if found.whole is not None:
+                write_whole(table, clip_csv(found, predictor.trained.classes).encode())
             drawn = write_overlay(found, out, predictor.trained.classes) if overlay else None
         except (MediaError, FaceError, ConfigError) as error:
             progress.clip(path.stem, False)
@@ -244,6 +292,16 @@ def to_csv(found: Prediction, classes: tuple[str, ...]) -> str:
     return text.getvalue()
 
 
+def clip_csv(found: Prediction, classes: tuple[str, ...]) -> str:
+    """clip,frames,valid,<one column per target>: one row about the video as a whole; `valid` counts its faces."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip", "frames", "valid", *columns_of(found.columns, classes)])
+    whole = np.full(len(found.columns), np.nan) if found.whole is None else found.whole
+    writer.writerow([found.media.stem, len(found), int(found.valid.sum()), *cells_of(whole, classes)])
+    return text.getvalue()
+
+
 def clip_of(media: Path, trained: Trained, side: Side) -> Clip:
     """The clip that a path names.
 
@@ -266,14 +324,14 @@ def clip_of(media: Path, trained: Trained, side: Side) -> Clip:
 
 
 def _pieces(
-    clip: Clip, chunks: Prefetch[FaceRows], faces: list[tuple[Floats, Floats]], progress: Progress
+    clip: Clip, chunks: Prefetch[FaceRows], faces: list[tuple[Floats, Floats, Floats]], progress: Progress
 ) -> Iterator[Crops]:
-    """Crops of a clip on their way to the network; boxes and landmarks stay in `faces`."""
+    """Crops of a clip on their way to the network; boxes, landmarks and transforms stay in `faces`."""
     planned = PlannedClip(clip, "", None)
     for rows in chunks:
         axis = {"frame_index": rows.frame_index, "time_s": rows.time_s, "valid": rows.valid}
         progress.frames(len(rows))
-        faces.append((rows.box, rows.landmarks))
+        faces.append((rows.box, rows.landmarks, rows.transform))
         yield Crops(planned, axis, rows.crop)
     empty = {"frame_index": np.empty(0, np.int64), "time_s": np.empty(0), "valid": np.empty(0, bool)}
     yield Crops(planned, empty, np.empty((0, 96, 96, 3), np.uint8), is_last=True)

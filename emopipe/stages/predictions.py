@@ -32,7 +32,12 @@ def window_predictions(head: "keras.Model", rows: Rows, window: WindowConfig, fi
     wanted = prediction_plan(rows, window)
     values = np.full((len(rows), head.output_shape[-1]), np.nan)
     if len(wanted.plan):
-        values[wanted.plan.target_rows] = predict_windows(head, rows.features, wanted.plan)
+        predicted = predict_windows(head, rows.features, wanted.plan)
+        if window.target == "every":
+            steps = wanted.plan.own_rows(np.arange(len(wanted.plan)))
+            values[steps[steps >= 0]] = predicted[steps >= 0]
+        else:
+            values[wanted.plan.target_rows] = predicted
     if fill == "short":
         return values, wanted.how
     return interpolated(values, np.where(wanted.how == SHORT, NONE, wanted.how), rows.clip_starts)

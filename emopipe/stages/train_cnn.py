@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from emopipe.config import from_dict, to_dict
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
+from emopipe.models.architecture import check_width
 from emopipe.models.augment import augmentation
 from emopipe.models.balance import CEILINGS
 from emopipe.models.bundle import Run, begin_run
@@ -15,12 +16,13 @@ from emopipe.models.engines import load_keras
 from emopipe.models.keras_files import write_metadata
 from emopipe.models.losses import get_loss
 from emopipe.models.trainable import CNNS, TrainableCnn
-from emopipe.models.weights import initialise
+from emopipe.models.weights import ResolvedWeights, initialise
 from emopipe.plots.scores import histogram_figure, save_figure
 from emopipe.provenance import num_cores
 from emopipe.stages import training
 from emopipe.stages.crop_source import CropReaders, ordered_batches, shuffled_batches
 from emopipe.stages.pipeline import Prefetch
+from emopipe.stages.start_weights import RANDOM, resolve_start, start_from
 from emopipe.stages.trained import carry
 from emopipe.stages.training_frames import TrainingFrames, load_frames
 from emopipe.stages.training_targets import Loss, check_loss, class_scores, number_scores, suited_loss
@@ -35,6 +37,8 @@ Precision = Literal["float32", "bfloat16"]
 
 _MAX_READERS = 4  # each reads some 4,000 crops a second
 BATCHES_AHEAD = 2
+# Settings that came later, as a run had them that was begun without: such a run may go on.
+_LATER: Mapping[str, Any] = {"width": 1.0, "optimiser": "sgd", "weights": RANDOM}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class TrainCnnConfig:
 
     Attributes:
         backbone: a name in `CNNS`.
+        width: share of the published channels and units, where the backbone comes in several widths.
+        weights: what the network starts from: "none" (random numbers), "imagenet", a weights file, or the folder of a
+            finished run of train-cnn; see `resolve_start`.
         task: see `Adapter.tasks`; None for the dataset's first.
         targets: which of the task's targets; empty for all. One output each; for classes, one per class.
         loss: "ccc", "mse" or "crossentropy"; None for the one that suits the task.
@@ -53,7 +60,8 @@ class TrainCnnConfig:
         patience: end after so many epochs without a better dev score; None for never.
         steps_per_epoch: batches after which an epoch ends; None for all frames.
         batch_size: frames.
-        learning_rate, momentum: of stochastic gradient descent.
+        optimiser: "sgd" or "adam".
+        learning_rate, momentum: of stochastic gradient descent; Adam takes the learning rate only.
         decay: the learning rate is ``learning_rate / (1 + decay iteration)``.
         precision: numbers that are multiplied while training; weights, sums and the network that is kept are float32.
             "bfloat16" takes half the time on processors and accelerators that know it.
@@ -63,6 +71,8 @@ class TrainCnnConfig:
     """
 
     backbone: str = "khorrami"
+    width: float = 1.0
+    weights: str = RANDOM
     task: str | None = None
     targets: tuple[str, ...] = ()
     loss: Loss | None = None
@@ -73,7 +83,8 @@ class TrainCnnConfig:
     patience: int | None = 10  # ours; the code has no early stopping
     steps_per_epoch: int | None = None  # their "epochs" on Aff-Wild2 are 1,000 batches
     batch_size: int = 128  # the paper: 64
-    learning_rate: float = 0.01
+    optimiser: training.OptimiserName = "sgd"  # Kollias and Zafeiriou name none
+    learning_rate: float = 0.01  # Kollias and Zafeiriou: 1e-4
     momentum: float = 0.9
     decay: float = 1e-5  # per iteration; the paper calls it weight decay and the rate constant
     precision: Precision = "float32"
@@ -94,6 +105,8 @@ class TrainCnnConfig:
             raise ConfigError("batch size and steps per epoch: expected at least 1.")
         if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0):
             raise ConfigError("expected a learning rate above 0, a momentum in [0, 1) and a decay of at least 0.")
+        check_width(self.width)
+        training.check_optimiser(self.optimiser)
         if self.seed < 0:
             raise ConfigError(f"seed: expected at least 0. Received: {self.seed}.")
         training.Schedule(self.epochs, self.patience, "")
@@ -175,17 +188,20 @@ def train_cnn(
     """
     progress = progress or training.Silent()
     cnn: TrainableCnn = CNNS.load(config.backbone)
+    if config.width != 1 and not cnn.scalable:
+        raise ConfigError(f"{config.backbone}: comes in width 1 only. Received: width {config.width}.")
+    start = resolve_start(config.backbone, cnn, config.weights, config.width)
     data = load_frames(config, Cache(cache), dataset, root, faces)
     loss = suited_loss(config.loss, data.task, data.classes)
     for note in data.notes:
         progress.say(note)
-    settings = {**to_dict(config), "loss": loss, "task": data.task, "targets": data.targets, **data.identity}
+    settings = _settings(config, loss, data, start)
     opened = begin_run(run, "cnn", settings)
     if data.planes:
         save_figure(histogram_figure(data.planes), run / "histogram.png")
     readers = num_readers if num_readers is not None else max(1, min(_MAX_READERS, num_cores() // 4))
     with CropReaders(readers) as crops:
-        history = _train(opened, config, cnn, loss, data, crops, progress)
+        history, notes, about = _train(opened, config, cnn, loss, data, start, crops, progress)
     carry(opened, data.plan, Cache(cache))
     training.finish(
         opened,
@@ -199,8 +215,20 @@ def train_cnn(
         faces=data.plan.faces.config,
         frames=data.counts,
         balance_ceiling=data.ceiling,
+        width=config.width,
+        optimiser=config.optimiser,
+        start=about,
     )
-    return TrainReport(run, data.targets, history.select, history.best, len(history.rows), data.counts, data.notes)
+    return TrainReport(
+        run, data.targets, history.select, history.best, len(history.rows), data.counts, (*data.notes, *notes)
+    )
+
+
+def _settings(config: TrainCnnConfig, loss: str, data: TrainingFrames, start: ResolvedWeights | None) -> dict[str, Any]:
+    """What decides the result; weights count by their content, wherever they lie."""
+    chosen = to_dict(config) | {"weights": start.digest if start else RANDOM}
+    kept = {name: value for name, value in chosen.items() if name not in _LATER or value != _LATER[name]}
+    return {**kept, "loss": loss, "task": data.task, "targets": data.targets, **data.identity}
 
 
 def _train(
@@ -209,11 +237,20 @@ def _train(
     cnn: TrainableCnn,
     loss: str,
     data: TrainingFrames,
+    start: ResolvedWeights | None,
     readers: CropReaders,
     progress: training.TrainingProgress,
-) -> training.History:
+) -> tuple[training.History, tuple[str, ...], Mapping[str, Any] | None]:
+    """The history, what the user was told of the start, and what the run keeps of it."""
     load_keras()
-    network, learner, model = build_training(config, cnn, loss, data)
+    network = build_initial(config, cnn, data)
+    notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] | None = None
+    if start is not None:
+        sentence, about = start_from(network, cnn, start)
+        notes = (sentence,)
+        progress.say(sentence)
+    network, learner, model = build_training(config, cnn, loss, data, network)
     limit = None if config.steps_per_epoch is None else config.steps_per_epoch * config.batch_size
 
     def batches(epoch: int) -> Prefetch[tuple[Floats, Floats]]:
@@ -238,7 +275,7 @@ def _train(
         write_metadata(path, cnn.input, cnn.taps)
 
     select = "macro_f1" if data.classes else "ccc"
-    return training.train(
+    history = training.train(
         run,
         model,
         learner,
@@ -249,29 +286,48 @@ def _train(
         seed=config.seed,
         progress=progress,
     )
+    return history, notes, about
+
+
+def build_initial(config: TrainCnnConfig, cnn: TrainableCnn, data: TrainingFrames) -> "keras.Model":
+    """The network with random weights."""
+    network = cnn.build(data.num_outputs, _activation(data), config.width)
+    initialise(network, config.seed)
+    return network
 
 
 def build_training(
-    config: TrainCnnConfig, cnn: TrainableCnn, loss: str, data: TrainingFrames
+    config: TrainCnnConfig,
+    cnn: TrainableCnn,
+    loss: str,
+    data: TrainingFrames,
+    network: "keras.Model | None" = None,
 ) -> tuple["keras.Model", "keras.Model", "keras.Model"]:
-    """The network that is kept, the one that learns (the same in float32), and the compiled model around that one."""
+    """The network that is kept, the one that learns (the same in float32), and the compiled model around that one.
+
+    Args:
+        config, cnn, loss, data: what is trained, how, on what.
+        network: what learning begins with; None for `build_initial`.
+    """
     import keras
 
-    activation = "softmax" if data.classes else "linear"
-    network = learner = cnn.build(data.num_outputs, activation)
-    initialise(network, config.seed)
+    network = learner = network or build_initial(config, cnn, data)
     if config.precision == "bfloat16":
         usual = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            learner = cnn.build(data.num_outputs, activation)
+            learner = cnn.build(data.num_outputs, _activation(data), config.width)
         finally:
             keras.config.set_dtype_policy(usual)
         learner.set_weights(network.get_weights())
     image = keras.Input(cnn.input.shape, name="image")
-    shown = augmentation(config.seed)(image) if config.augment else image
+    shown = augmentation(config.seed, cnn.input.value_range)(image) if config.augment else image
     model = keras.Model(image, keras.layers.Activation("linear", dtype="float32")(learner(shown)))
     training.seed_generators(model, config.seed)
-    optimiser = training.sgd(config.learning_rate, config.momentum, config.decay)
+    optimiser = training.optimiser(config.optimiser, config.learning_rate, config.momentum, config.decay)
     training.compile_model(model, optimiser, get_loss(loss))
     return network, learner, model
+
+
+def _activation(data: TrainingFrames) -> str:
+    return "softmax" if data.classes else "linear"

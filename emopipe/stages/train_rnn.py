@@ -1,95 +1,37 @@
 """`emopipe train-rnn`: from cached features to a trained head."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from emopipe.config import from_dict, to_dict
-from emopipe.datasets.splits import Folds
+import numpy as np
+
+from emopipe.config import to_dict
 from emopipe.errors import ConfigError
-from emopipe.models.balance import CEILINGS
+from emopipe.files import sha256_of_file
+from emopipe.models.building import build_model
 from emopipe.models.bundle import Run, begin_run
+from emopipe.models.end_to_end import join
 from emopipe.models.engines import load_keras
-from emopipe.models.gather import batches, epoch_order, head_inputs, predict_windows, resident_model
-from emopipe.models.heads import MeanHeadConfig, OutputActivation, RnnHeadConfig, build_head, units_of_layers
+from emopipe.models.gather import batches, epoch_order, head_inputs, predict_windows, resident_model, step_targets
+from emopipe.models.heads import OutputActivation, build_head, save_head
 from emopipe.models.losses import get_loss
-from emopipe.models.windows import WindowConfig
+from emopipe.models.taps import attach
+from emopipe.models.weights import load_network
 from emopipe.stages import training
-from emopipe.stages.trained import carry
-from emopipe.stages.training_targets import Loss, check_loss, class_scores, number_scores, suited_loss
+from emopipe.stages.clip_values import clip_labels, clip_values, fit_postprocessing, frame_values
+from emopipe.stages.predictions import window_predictions
+from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.trained import carried_cnn, carry, open_trained, replace_carried, trainable_backbone
+from emopipe.stages.training_targets import class_scores, number_scores, suited_loss
 from emopipe.stages.training_windows import Split, TrainingWindows, load_windows
 from emopipe.store.cache import Cache
-from emopipe.typing import Floats
+from emopipe.typing import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     import keras
-
-Balance = Literal["none", "max", "mean", "midpoint"]
-
-
-@dataclass(frozen=True)
-class TrainRnnConfig:
-    """How a head is trained. Defaults without another source are those of the code of Rangulov and Fahim (2020).
-
-    Attributes:
-        head: a name in `HEADS`.
-        cells, layers, units, bidirectional, dropout: of the recurrent head; `units` empty for those of `layers`.
-        window: which windows are learned from and scored.
-        taps: taps of the features, side by side; empty for all.
-        task, targets: as in `TrainCnnConfig`.
-        loss: "ccc", "mse" or "crossentropy"; None for the one that suits the task.
-        balance: thin out windows whose target lies in a crowded cell of the valence-arousal plane.
-        epochs, patience, batch_size, learning_rate, momentum, decay, seed, folds, train_split, dev_split: as in
-            `TrainCnnConfig`.
-        clip_value: largest part of a gradient; None for no limit.
-        device_resident: hold the features where the head is trained, once, instead of sending every window there. The
-            weights come out the same, so an interrupted run may go on either way.
-    """
-
-    head: str = "rnn"
-    cells: Literal["simple", "gru", "lstm"] = "gru"
-    layers: int = 3
-    units: tuple[int, ...] = ()
-    bidirectional: bool = False
-    dropout: float = 0.0
-    window: WindowConfig = WindowConfig()
-    taps: tuple[str, ...] = ()
-    task: str | None = None
-    targets: tuple[str, ...] = ()
-    loss: Loss | None = None
-    balance: Balance = "none"
-    epochs: int = 100
-    patience: int | None = 10
-    batch_size: int = 256  # the paper: 128
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    decay: float = 1e-5  # per iteration
-    clip_value: float | None = None  # 100 for the SimpleRNN of the code
-    device_resident: bool = False
-    seed: int = 0
-    folds: Folds | None = None
-    train_split: str = "train"
-    dev_split: str = "dev"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.folds, Mapping):  # as it stands in a run's settings
-            object.__setattr__(self, "folds", from_dict(Folds, self.folds))
-        if self.balance not in ("none", *CEILINGS):
-            raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {self.balance!r}.")
-        check_loss(self.loss)
-        if self.batch_size < 1 or self.seed < 0:
-            raise ConfigError("expected a batch size of at least 1 and a seed of at least 0.")
-        training.Schedule(self.epochs, self.patience, "")
-
-    def head_config(
-        self, num_outputs: int, output_activation: OutputActivation = "linear"
-    ) -> RnnHeadConfig | MeanHeadConfig:
-        """The configuration of the head for so many outputs."""
-        if self.head == "mean":
-            return MeanHeadConfig(num_outputs, output_activation)
-        units = self.units or units_of_layers(self.layers)
-        return RnnHeadConfig(self.cells, units, self.bidirectional, self.dropout, num_outputs, output_activation)
 
 
 @dataclass(frozen=True)
@@ -146,54 +88,119 @@ def train_rnn(
             no window, or the run folder holds something else. Found before keras is imported.
     """
     progress = progress or training.Silent()
-    opened_cache = Cache(cache)
-    data = load_windows(config, opened_cache, dataset, root, features)
+    store = Cache(cache)
+    data = load_windows(config, store, dataset, root, features)
     loss = suited_loss(config.loss, data.task, data.classes)
     for note in data.notes:
         progress.say(note)
-    opened = begin_run(run, "rnn", _settings(config, loss, data))
-    network, history = _train(opened, config, loss, data, progress)
-    carry(opened, data.plan, opened_cache)
-    training.finish(
-        opened,
-        history,
-        targets=data.targets,
-        classes=data.classes,
-        windows=data.counts,
-        num_parameters=network.count_params(),
-        device_resident=config.device_resident,
-    )
-    return TrainReport(
-        run, data.targets, history.select, history.best, len(history.rows), network.count_params(), data.counts,
-        data.notes,
-    )  # fmt: skip
-
-
-def _settings(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> dict[str, Any]:
-    """What decides the result."""
-    chosen = to_dict(config)
-    del chosen["device_resident"]
-    features = data.plan.features
-    return {
-        **chosen,
-        "loss": loss,
-        "targets": list(data.targets),
-        "task": data.task,
-        "dataset": data.plan.manifest.dataset,
-        "features": features.config if features else {},
-        "features_fingerprint": features.fingerprint if features else "",
-        "clips": data.clips,
-    }
-
-
-def _train(
-    run: Run, config: TrainRnnConfig, loss: str, data: TrainingWindows, progress: training.TrainingProgress
-) -> tuple["keras.Model", training.History]:
+    opened = begin_run(run, "rnn", settings_of(config, loss, data))
+    carry(opened, data.plan, store, backbone=not config.end_to_end)
     load_keras()
-    network, model = build_training(config, data.train.rows.features, data.num_outputs, loss)
-    dev = data.dev
+    learner = new_learner(config, data, opened, store)
+    return fit_head(opened, config, learner, loss, data, progress)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained.
+
+    Attributes:
+        network: takes the table's rows; its weights are the state of the run.
+        finish_network: what becomes of its saved file, see `training.train`; None when the file is what is kept.
+        best: loads the best network so far, as `network` is.
+    """
+
+    network: "keras.Model"
+    best: "Callable[[], keras.Model]"
+    finish_network: Callable[[Path], None] | None = None
+
+
+def new_learner(config: TrainRnnConfig, data: TrainingWindows, run: Run, cache: Cache) -> Learner:
+    """The head, or the CNN and the head, with fresh weights or those of `config.init`.
+
+    Raises:
+        ConfigError: the run to begin with has other layers.
+        WeightsError: the CNN that made the features is not at hand.
+    """
+    if config.end_to_end:
+        return _end_to_end(config, data, run, cache)
+    head = new_head(config, data, data.columns, "softmax" if data.classes else "linear")
+    return Learner(head, lambda: load_network(run.network))
+
+
+def new_head(
+    config: TrainRnnConfig, data: TrainingWindows, columns: dict[str, int], activation: OutputActivation = "linear"
+) -> "keras.Model":
+    """A head for a table whose taps are so wide."""
+    if config.tap_head is None:
+        head_config: Any = config.head_config(data.num_outputs, activation)
+        head = build_head(config.head_name, head_config, sum(columns.values()), config.seed)
+    else:
+        head_config = config.tap_head.with_columns(columns, data.num_outputs)
+        head = build_head(config.head_name, head_config, sum(size for _, size in head_config.columns), config.seed)
+    if config.init:
+        start_from(head, Path(config.init))
+    return head
+
+
+def start_from(head: "keras.Model", run: Path) -> None:
+    """Give a head the weights of a run's head.
+
+    Raises:
+        RunError: there is no such finished run.
+        ConfigError: its head has other layers.
+    """
+    other = load_network(open_trained(run).run.network)
+    own, given = ({weight.path: weight for weight in each.weights} for each in (head, other))
+    for path in {**own, **given}:
+        shapes = [str(tuple(each[path].shape)) if path in each else "none" for each in (own, given)]
+        if shapes[0] != shapes[1]:
+            raise ConfigError(f"--init {run}: '{path}' is {shapes[1]} there. Expected {shapes[0]}, as in this head.")
+    for path, weight in own.items():
+        weight.assign(given[path].value)
+
+
+def _end_to_end(config: TrainRnnConfig, data: TrainingWindows, run: Run, cache: Cache) -> Learner:
+    """The CNN and the head behind it; what is kept are two files, as of any head: the head, and what makes features."""
+    backbone = trainable_backbone(config, data.plan, cache)
+    spec, extra = backbone.input, data.train.rows.features.shape[1] - math.prod(backbone.input.shape)
+
+    def joined(base: "keras.Model", head: "keras.Model | None") -> "tuple[keras.Model, keras.Model]":
+        cnn = attach(base, backbone.taps, backbone.name)
+        outputs = cnn.output if isinstance(cnn.output, list) else [cnn.output]
+        sizes = {tap.name: int(output.shape[1]) for tap, output in zip(backbone.taps, outputs, strict=True)}
+        head = head or new_head(config, data, sizes)
+        return join(cnn, spec, head, extra), head
+
+    base = build_model(backbone)
+    network, head = joined(base, None)
+
+    def finish_network(path: Path) -> None:
+        base.save(run.state / "cnn.keras")
+        replace_carried(run, run.state / "cnn.keras")
+        save_head(head, path)
+
+    return Learner(
+        network, lambda: joined(load_network(carried_cnn(run)), load_network(run.network))[0], finish_network
+    )
+
+
+def fit_head(
+    run: Run,
+    config: TrainRnnConfig,
+    learner: Learner,
+    loss: str,
+    data: TrainingWindows,
+    progress: training.TrainingProgress,
+) -> TrainReport:
+    """Train, keep the best epoch, fit what is done to its predictions, and mark the run as finished."""
+    network, dev = learner.network, data.dev
+    model = compiled_model(config, network, data.train.rows.features, loss)
 
     def evaluate() -> dict[str, float]:
+        if config.window.target == "every":
+            values, how = window_predictions(network, dev.rows, config.window, "short")
+            return step_scores(config, data, values, how, run)
         predicted = predict_windows(network, dev.rows.features, dev.plan)
         training.check_finite(run, "prediction", predicted)
         if data.classes:
@@ -209,40 +216,108 @@ def _train(
         schedule=training.Schedule(config.epochs, config.patience, "macro_f1" if data.classes else "ccc"),
         seed=config.seed,
         progress=progress,
+        finish_network=learner.finish_network,
     )
-    return network, history
+    num_parameters = network.count_params()
+    training.finish(
+        run,
+        history,
+        targets=data.targets,
+        classes=data.classes,
+        of_clips=data.of_clips,
+        windows=data.counts,
+        num_parameters=num_parameters,
+        device_resident=config.device_resident,
+        postprocessing=_postprocessing(config, learner, data),
+        carried=carried_cnn(run).stem if config.end_to_end else None,
+    )
+    return TrainReport(
+        run.folder, data.targets, history.select, history.best, len(history.rows), num_parameters, data.counts,
+        data.notes,
+    )  # fmt: skip
 
 
-def build_training(
-    config: TrainRnnConfig, features: Floats, num_outputs: int, loss: str
-) -> tuple["keras.Model", "keras.Model"]:
-    """The head that is kept, and the compiled model around it that is trained on `epoch_batches`.
+def step_scores(config: TrainRnnConfig, data: TrainingWindows, values: Floats, how: Ints, run: Run) -> dict[str, float]:
+    """The dev split's scores from the predictions of its frames: over clips where clips are labelled, else frames."""
+    rows = data.dev.rows
+    training.check_finite(run, "prediction", values[how > 0])
+    if not data.of_clips:
+        known = rows.valid & rows.label_valid & (how > 0)
+        return number_scores(rows.labels[known], values[known], data.targets, config.batch_size)
+    guess = clip_values(frame_values(rows, values, how, config.window, data.targets), config.reduce)
+    truth = clip_labels(rows)
+    has_both: Bools = np.isfinite(np.concatenate([guess, truth], axis=1)).all(axis=1)
+    return number_scores(truth[has_both], guess[has_both], data.targets, config.batch_size)
+
+
+def _postprocessing(config: TrainRnnConfig, learner: Learner, data: TrainingWindows) -> dict[str, Any] | None:
+    """Fitted on the dev split with the best network; None where clips are not what is labelled."""
+    if not data.of_clips or config.window.target != "every":
+        return None
+    rows = data.dev.rows
+    values, how = window_predictions(learner.best(), rows, config.window, "short")
+    found = frame_values(rows, values, how, config.window, data.targets)
+    return to_dict(fit_postprocessing(found, clip_labels(rows), config.reduce))
+
+
+def settings_of(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> dict[str, Any]:
+    """What decides the result."""
+    chosen = to_dict(config)
+    del chosen["device_resident"]
+    features = data.plan.features
+    return {
+        **chosen,
+        "init": sha256_of_file(open_trained(Path(config.init)).run.network) if config.init else "",
+        "loss": loss,
+        "taps": list(config.table_taps),
+        "landmarks": config.tap_head is not None and config.tap_head.reads_landmarks,
+        "targets": list(data.targets),
+        "task": data.task,
+        "dataset": data.plan.manifest.dataset,
+        "features": features.config if features else {},
+        "features_fingerprint": features.fingerprint if features else "",
+        "clips": data.clips,
+        "clip_ids": data.clip_ids,
+    }
+
+
+def compiled_model(config: TrainRnnConfig, network: "keras.Model", features: Floats, loss: str) -> "keras.Model":
+    """The model around a network that is trained on `epoch_batches`.
 
     Args:
         config: how.
+        network: what learns.
         features: (R, D), the table that windows are cut from.
-        num_outputs: of the head.
         loss: a name in `LOSSES`; cross-entropy wants a softmax.
     """
     import keras
 
-    head = config.head_config(num_outputs, "softmax" if loss == "crossentropy" else "linear")
-    network = build_head(config.head, head, features.shape[1], config.seed)
     if config.device_resident:
         model = resident_model(network, features)
     else:
+        # Without a mask: windows of training have no padding, and where every step is predicted it has no weight.
         window = keras.Input((config.window.length, features.shape[1]), name="features")
-        model = keras.Model(window, network({"features": window, "mask": None}))  # windows of training have no padding
+        model = keras.Model(window, network({"features": window, "mask": None}))
     training.seed_generators(model, config.seed)
-    optimiser = training.sgd(config.learning_rate, config.momentum, config.decay, config.clip_value)
+    optimiser = training.optimiser(
+        config.optimiser, config.learning_rate, config.momentum, config.decay, config.clip_value
+    )
     training.compile_model(model, optimiser, get_loss(loss))
-    return network, model
+    return model
 
 
-def epoch_batches(config: TrainRnnConfig, split: Split, epoch: int) -> Iterator[tuple[Any, Floats]]:
-    """Inputs and targets of one epoch, batch by batch: windows, or their rows for a table on the device."""
-    for indices in batches(epoch_order(len(split.plan), config.seed, epoch), config.batch_size):
+def epoch_batches(config: TrainRnnConfig, split: Split, epoch: int) -> Iterator[tuple[Any, ...]]:
+    """Inputs and targets of one epoch, batch by batch: windows, or their rows for a table on the device.
+
+    For heads that predict every step a weight per step comes with them.
+    """
+    plan = split.plan
+    for indices in batches(epoch_order(len(plan), config.seed, epoch), config.batch_size):
         if config.device_resident:
-            yield {"rows": split.plan.rows(indices), "mask": None}, split.targets[indices]
+            yield {"rows": plan.rows(indices), "mask": None}, split.targets[indices]
+            continue
+        features = head_inputs(split.rows.features, plan, indices)["features"]
+        if config.window.target == "every":
+            yield features, *step_targets(split.rows, plan, indices)
         else:
-            yield head_inputs(split.rows.features, split.plan, indices)["features"], split.targets[indices]
+            yield features, split.targets[indices]

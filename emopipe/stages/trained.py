@@ -1,16 +1,17 @@
 """A trained run as what uses it needs it: what it predicts, from what, made how, and the files that make it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from emopipe.config import FacesConfig, FeaturesConfig, from_dict
+from emopipe.config import FacesConfig, FeaturesConfig, fingerprint, from_dict
 from emopipe.datasets.splits import Folds
-from emopipe.errors import RunError, WeightsError
+from emopipe.errors import ConfigError, RunError, WeightsError
 from emopipe.faces.detection import detector_digest
 from emopipe.faces.landmarks import landmarker_digest
 from emopipe.faces.normalisation import InputSpec
+from emopipe.files import sha256_of_file, storage_error
 from emopipe.models.backbones import FILE, BackbonePlan, carried_backbone, resolve_device
 from emopipe.models.building import Network, build_network
 from emopipe.models.bundle import Run, open_run, place_file
@@ -19,8 +20,11 @@ from emopipe.models.taps import Tap
 from emopipe.models.weights import ResolvedWeights, keep
 from emopipe.models.windows import WindowConfig
 from emopipe.provenance import num_cores
+from emopipe.stages.clip_values import PostProcessing, Reduce
+from emopipe.stages.clip_values import from_settings as postprocessing_of
 from emopipe.stages.faces_step import FaceEngines, load_engines
 from emopipe.stages.features_step import BATCH_SIZE
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import Plan
 from emopipe.store.cache import Cache
 
@@ -40,6 +44,10 @@ class Trained:
         window: of a head; None for a CNN, which sees one frame.
         taps: of the features that a head takes, side by side; () for all.
         folds: how a corpus without splits was divided; None for the corpus's own splits.
+        landmarks: whether the head takes the landmarks behind the taps.
+        of_clips: whether it learned labels of clips as a whole, so that clips are what it predicts.
+        reduce: how the frames of a sequence become one value then.
+        postprocessing: what is done to its predictions then; None for nothing.
     """
 
     run: Run
@@ -53,6 +61,10 @@ class Trained:
     window: WindowConfig | None
     taps: tuple[str, ...]
     folds: Folds | None
+    landmarks: bool = False
+    of_clips: bool = False
+    reduce: Reduce = "median"
+    postprocessing: PostProcessing | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -95,13 +107,14 @@ class Trained:
 
     def _backbone(self, device: str) -> BackbonePlan:
         settings = self.run.content["settings"]["features"]
-        folder = self.run.weights_folder
-        if not (folder / f"{settings['weights']}.keras").exists():
+        folder, digest = self.run.weights_folder, self.run.content.get("carried") or settings["weights"]
+        if not (folder / f"{digest}.keras").exists():
             raise WeightsError(
                 f"{folder}: lacks the network that made this run's features.\n"
                 "The cache had none when the run was trained; extract the features again, then train again."
             )
-        return carried_backbone(from_dict(FeaturesConfig, settings["features"]), settings["weights"], folder, device)
+        found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder, device)
+        return replace(found, taps=tuple(tap for tap in found.taps if not self.taps or tap.name in self.taps))
 
     def _own_network(self, device: str) -> BackbonePlan:
         file = read_keras_file(self.run.network)
@@ -115,7 +128,7 @@ class Trained:
 
 
 def open_trained(folder: Path) -> Trained:
-    """Open a finished run of `train-cnn` or `train-rnn`.
+    """Open a finished run of `train-cnn`, `train-rnn` or model-level `fuse`.
 
     Raises:
         RunError: there is none, it is of a newer version, or its training is not over.
@@ -128,30 +141,88 @@ def open_trained(folder: Path) -> Trained:
         raise RunError(f"{folder}: has no network.keras. Expected a whole run folder; copy it again, or train again.")
     is_head = run.kind == "rnn"
     folds = settings.get("folds")
+    end_to_end = bool(settings.get("end_to_end"))
+    fingerprint_read = settings["features_fingerprint"] if is_head else settings["faces"]
+    if end_to_end:
+        fingerprint_read = fingerprint(settings["features"]["faces"])
     return Trained(
         run=run,
         dataset=(settings if is_head else content)["dataset"],
         task=settings["task"],
         targets=tuple(settings["targets"]),
         classes=tuple(content.get("classes", ())),
-        reads="features" if is_head else "faces",
-        fingerprint=settings["features_fingerprint"] if is_head else settings["faces"],
+        reads="features" if is_head and not end_to_end else "faces",
+        fingerprint=fingerprint_read,
         faces=settings["features"]["faces"] if is_head else content["faces"],
         window=from_dict(WindowConfig, settings["window"]) if is_head else None,
         taps=tuple(settings["taps"]) if is_head else (),
         folds=from_dict(Folds, folds) if folds else None,
+        landmarks=bool(settings.get("landmarks")),
+        of_clips=bool(content.get("of_clips")),
+        reduce=settings.get("reduce", "median"),
+        postprocessing=postprocessing_of(content.get("postprocessing")),
     )
 
 
-def carry(run: Run, plan: Plan, cache: Cache) -> None:
+def trainable_backbone(config: TrainRnnConfig, plan: Plan, cache: Cache) -> BackbonePlan:
+    """The CNN that training end to end begins with: the one that made the features, or that of the run to begin with.
+
+    Raises:
+        WeightsError: its file is not at hand.
+    """
+    if plan.features is None:
+        raise ConfigError("end_to_end: expected features, whose CNN learns on. Received none.")
+    settings, folder = plan.features.config, cache.weights_folder
+    digest = settings["weights"]
+    if config.init and (begun := open_trained(Path(config.init)).run).content.get("carried"):
+        folder, digest = begun.weights_folder, begun.content["carried"]
+    found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder)
+    by_name = {tap.name: tap for tap in found.taps}
+    return replace(found, taps=tuple(by_name[name] for name in config.table_taps))
+
+
+def carried_cnn(run: Run) -> Path:
+    """The CNN of a run that was trained end to end.
+
+    Raises:
+        RunError: it is not there.
+    """
+    for path in sorted(run.weights_folder.glob("*.keras")):
+        return path
+    raise RunError(f"{run.folder}: lacks the CNN that it trained. Delete the run and train it again.")
+
+
+def replace_carried(run: Run, path: Path) -> None:
+    """Make a file the CNN that the run carries, under its digest; the one of an earlier epoch goes.
+
+    Raises:
+        StorageError: the run folder cannot be written.
+    """
+    place = run.weights_folder / f"{sha256_of_file(path)}.keras"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+        for other in place.parent.glob("*.keras"):
+            if other != place:
+                other.unlink()
+    except OSError as error:
+        raise storage_error(place, error) from error
+
+
+def carry(run: Run, plan: Plan, cache: Cache, *, backbone: bool = True) -> None:
     """Put what made a run's input into the run, so that `predict` needs neither the cache nor the corpus.
+
+    Args:
+        run: the folder.
+        plan, cache: what its input was made with.
+        backbone: whether that includes the network that made the features.
 
     Raises:
         StorageError: the run folder cannot be written.
     """
     if plan.detector_weights is not None and plan.detector_weights.exists():
         keep(plan.detector_weights, run.detector_weights)
-    if plan.features is None:
+    if plan.features is None or not backbone:
         return
     for path in sorted(cache.weights_folder.glob(f"{plan.features.config['weights']}*")):
         if path.suffix in (".keras", ".onnx"):

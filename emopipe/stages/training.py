@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from emopipe.typing import Array
 
 if TYPE_CHECKING:
     import keras
+
+OptimiserName = Literal["sgd", "adam"]
 
 
 class TrainingProgress(Protocol):
@@ -100,21 +102,39 @@ class History:
         return text.getvalue().encode()
 
 
-def sgd(
-    learning_rate: float, momentum: float, decay: float = 0.0, clip_value: float | None = None
+def check_optimiser(name: str) -> None:
+    """Refuse an optimiser that `optimiser` does not know.
+
+    Raises:
+        ConfigError: it is none of `OptimiserName`.
+    """
+    if name not in get_args(OptimiserName):
+        raise ConfigError(f"optimiser: expected {' or '.join(get_args(OptimiserName))}. Received: {name!r}.")
+
+
+def optimiser(
+    name: str, learning_rate: float, momentum: float, decay: float = 0.0, clip_value: float | None = None
 ) -> "keras.optimizers.Optimizer":
-    """Stochastic gradient descent whose learning rate falls with every step, ``learning_rate / (1 + decay step)``.
+    """An optimiser whose learning rate falls with every step, ``learning_rate / (1 + decay step)``.
 
     Args:
-        learning_rate, momentum: as usual.
-        decay: per step; 0 for a constant rate. It is no weight decay, whatever the paper of the recipe calls it.
+        name: "sgd" or "adam".
+        learning_rate: of the first step.
+        momentum: of stochastic gradient descent; Adam has its own two, which stay as published (Kingma and Ba, 2015).
+        decay: per step; 0 for a constant rate. It is no weight decay, whatever the paper of the first recipe calls it.
         clip_value: largest part of a gradient by absolute value; None for no limit.
+
+    Raises:
+        ConfigError: there is no optimiser of this name.
     """
     import keras
 
+    check_optimiser(name)
     rate: Any = learning_rate
     if decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(learning_rate, decay_steps=1, decay_rate=decay)
+    if name == "adam":
+        return keras.optimizers.Adam(rate, clipvalue=clip_value)
     return keras.optimizers.SGD(rate, momentum=momentum, clipvalue=clip_value)
 
 
@@ -159,8 +179,8 @@ def train(
         model: compiled, with the random layers of training and whatever else feeds the network; see `save_state` for
             what of it is state.
         network: what is kept; shares its weights with `model`.
-        batches: number of an epoch, from 0 -> an iterator of (inputs, targets), or a `keras.utils.PyDataset` or
-            whatever else of known length `keras.Model.fit` takes as `x`.
+        batches: number of an epoch, from 0 -> an iterator of (inputs, targets) or (inputs, targets, weights), or a
+            `keras.utils.PyDataset` or whatever else of known length `keras.Model.fit` takes as `x`.
         evaluate: the dev split's scores with the network as it is now.
         schedule: when it ends.
         seed: of what draws from the backend's own generator and not from a layer's, as dropout does on torch.
@@ -214,8 +234,8 @@ def fit_epoch(model: "keras.Model", data: Any) -> float:
         return float(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
     total, num_rows = 0.0, 0
     with closing_iterator(data):
-        for inputs, targets in data:
-            loss = float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+        for inputs, targets, *weights in data:
+            loss = float(model.train_on_batch(inputs, targets, *weights, return_dict=True)["loss"])
             total, num_rows = total + loss * len(targets), num_rows + len(targets)
     return total / max(1, num_rows)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +11,14 @@ from emopipe.models.balance import balance
 from emopipe.models.rows import Rows
 from emopipe.models.windows import DensePlan, clips_without_window, make_plan
 from emopipe.stages.cached_plan import cached_plan
-from emopipe.stages.feature_rows import feature_rows
-from emopipe.stages.labelled import LabelledSplit, labelled_clips
+from emopipe.stages.feature_rows import crop_rows, feature_rows, tap_columns
+from emopipe.stages.labelled import Kind, LabelledSplit, labelled_clips
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import Plan
+from emopipe.stages.trained import trainable_backbone
 from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
-
-if TYPE_CHECKING:
-    from emopipe.stages.train_rnn import TrainRnnConfig
 
 _PLANE = ("valence", "arousal")
 
@@ -31,7 +29,8 @@ class Split:
 
     Attributes:
         rows, plan: the table and the windows cut from it.
-        targets: (N, K) float32, one row per window; one-hot for classes.
+        targets: (N, K) float32, one row per window; one-hot for classes. For windows that predict every step, one row
+            per step that counts.
     """
 
     rows: Rows
@@ -49,7 +48,9 @@ class TrainingWindows:
         task: of the labels.
         targets: names of what is predicted; for classes, of the one column that holds them.
         classes: their names; () for numbers.
-        clips: split -> keys of its clips in the cache.
+        of_clips: whether labels are of clips as a whole, so that clips are what is judged.
+        columns: tap -> numbers per frame, in the order of the table; {} where the columns are pixels.
+        clips, clip_ids: split -> keys of its clips in the cache, and their names.
         counts: windows of both splits, and of the training split before balancing.
         notes: what the user is to be told.
     """
@@ -60,7 +61,10 @@ class TrainingWindows:
     task: str
     targets: tuple[str, ...]
     classes: tuple[str, ...]
+    of_clips: bool
+    columns: dict[str, int]
     clips: dict[str, list[str]]
+    clip_ids: dict[str, list[str]]
     counts: dict[str, int]
     notes: tuple[str, ...]
 
@@ -71,7 +75,7 @@ class TrainingWindows:
 
 
 def load_windows(
-    config: "TrainRnnConfig", cache: Cache, dataset: str | None, root: Path | None, features: str = ""
+    config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path | None, features: str = ""
 ) -> TrainingWindows:
     """Load the features, cut the windows, drop those that balancing does, and refuse what nothing can be learned from.
 
@@ -88,12 +92,26 @@ def load_windows(
     """
     plan = cached_plan(cache, "features", dataset, root, features, config.folds)
     require_splits(plan.manifest)
-    train, dev = (labelled_clips(plan, cache, "features", name, config.task)
+    kind: Kind = "faces" if config.end_to_end else "features"
+    train, dev = (labelled_clips(plan, cache, kind, name, config.task)
                   for name in (config.train_split, config.dev_split))  # fmt: skip
     check_task(train, dev, config.targets)
     targets = config.targets or train.targets
     notes = [*(plan.manifest.notes if config.folds else ()), *train.notes, *dev.notes]
-    everything, judged = (_windows(split, cache, config, notes) for split in (train, dev))
+    head = config.tap_head
+    if head is not None and train.classes:
+        raise ConfigError(f"task '{train.task}': heads over taps predict numbers. Expected such a task.")
+    landmarks = plan if head is not None and head.reads_landmarks else None
+    crops = trainable_backbone(config, plan, cache).input if config.end_to_end else None
+
+    def windows(split: LabelledSplit) -> Split:
+        if crops is not None:
+            rows = crop_rows(split, cache, crops, config.targets, landmarks)
+        else:
+            rows = feature_rows(split, cache, config.table_taps, config.targets, landmarks)
+        return _windows(split, rows, config, notes)
+
+    everything, judged = windows(train), windows(dev)
     kept = _balanced(everything, targets, config)
     check_targets(kept.targets, train, targets, "window", needs_every_class=True)
     check_targets(judged.targets, dev, targets, "window", needs_every_class=False)
@@ -104,31 +122,39 @@ def load_windows(
         task=train.task,
         targets=targets,
         classes=train.classes,
+        of_clips=train.of_clips and dev.of_clips,
+        columns={} if config.end_to_end else tap_columns(train, cache, config.table_taps),
         clips={split.split: [clip.entry.key for clip in split.clips] for split in (train, dev)},
+        clip_ids={split.split: [clip.clip.clip_id for clip in split.clips] for split in (train, dev)},
         counts={"train": len(kept.plan), "train_before_balancing": len(everything.plan), "dev": len(judged.plan)},
         notes=tuple(notes),
     )
 
 
-def _windows(split: LabelledSplit, cache: Cache, config: "TrainRnnConfig", notes: list[str]) -> Split:
-    rows = feature_rows(split, cache, config.taps, config.targets)
+def _windows(split: LabelledSplit, rows: Rows, config: TrainRnnConfig, notes: list[str]) -> Split:
+    if not isinstance(rows.features, np.ndarray):
+        size = rows.features.nbytes / 1e9
+        notes.append(f"split '{split.split}': {size:.0f} GB do not fit into memory and are read from disk.")
     plan = make_plan(rows, config.window)
     short = clips_without_window(rows, plan)
     if len(short):
+        what = "frame" if config.window.target == "every" else f"{config.window.length} frames in a row"
         notes.append(
-            f"{len(short)} of {len(rows.clip_ids)} clips of split '{split.split}' have no {config.window.length} "
-            f"frames in a row with a face and a label (the first: '{rows.clip_ids[short[0]]}')."
+            f"{len(short)} of {len(rows.clip_ids)} clips of split '{split.split}' have no {what} with a face and a "
+            f"label (the first: '{rows.clip_ids[short[0]]}')."
         )
     if not len(plan):
         raise ManifestError(
             f"split '{split.split}': no window of {config.window.length} frames can be cut from its "
             f"{len(rows.clip_ids)} clips.\nExpected longer stretches with a face and a label; give a smaller --window."
         )
+    if config.window.target == "every":
+        return Split(rows, plan, rows.labels[rows.valid & rows.label_valid])
     targets = rows.labels[plan.target_rows]
     return Split(rows, plan, one_hot(targets[:, 0], len(split.classes)) if split.classes else targets)
 
 
-def _balanced(split: Split, targets: tuple[str, ...], config: "TrainRnnConfig") -> Split:
+def _balanced(split: Split, targets: tuple[str, ...], config: TrainRnnConfig) -> Split:
     """The training windows without those that balancing drops."""
     if config.balance == "none":
         return split

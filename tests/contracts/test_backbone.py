@@ -26,6 +26,7 @@ BATCH_SIZE = 8
 # Per backbone: three taps and their lengths; taps of the papers among them.
 TAPS = {
     "khorrami": {"dense": 300, "pool2:grid4": 2048, "pool3:flat": 1024},
+    "vggface": {"pool5:gap": 512, "pool2:grid4": 2048, "conv8:gap": 512},
     "vgg16": {"pool5:gap": 512, "pool2:grid4": 2048, "pool5:flat": 4608},
     "resnet50": {"avg_pool": 2048, "conv4_block6_out:gap": 1024, "conv3_block4_out:grid3": 4608},
     "densenet121": {"avg_pool": 1024, "pool4_relu:gap": 1024, "pool3_pool:grid2": 1024},
@@ -156,7 +157,7 @@ def test_is_fed_its_declared_range(name):
     import keras
 
     pixels = some_crops().astype(np.float32)
-    module = {"densenet121": "densenet", "mobilenetv2": "mobilenet_v2"}.get(name, name)
+    module = {"densenet121": "densenet", "mobilenetv2": "mobilenet_v2", "vggface": "mobilenet_v2"}.get(name, name)
     if name == "khorrami":
         prepared = normalise(some_crops(), BACKBONES.load(name).input)
         assert (prepared.shape[3], prepared.min() >= 0, prepared.max() <= 1) == (1, True, True)
@@ -179,7 +180,7 @@ def test_a_plan_names_everything_that_changes_the_numbers(name):
     default = resolve_backbone(name, "none", device="cpu")
     assert default.config.taps == architecture.default_taps
     assert default.config.input_range == architecture.input.value_range
-    others = [plan_of(name, ["conv9:gap"]) if name == "vgg16" else plan_of(name, list(TAPS[name])[:1]),
+    others = [plan_of(name, ["conv9:gap"]) if name in ("vgg16", "vggface") else plan_of(name, list(TAPS[name])[:1]),
               plan_of(name, input_range="0..255"), plan_of(name, engine="onnxruntime")]  # fmt: skip
     prints = {fingerprint(each.config, each.weights_digest) for each in (plan, *others)}
     assert len(prints) == 4
@@ -204,9 +205,10 @@ def test_the_exported_graph_equals_keras(name):
         assert relative_difference(values, exported[tap]) < PARITY
 
 
+@pytest.mark.parametrize("name", ["vgg16", "vggface"])
 @pytest.mark.parametrize(("tap", "size"), VGG16_FLAT.items())
-def test_vgg16_has_the_taps_of_the_paper(tap, size):
-    place = BACKBONES.load("vgg16").places[tap]
+def test_vgg16_has_the_taps_of_the_paper(tap, size, name):
+    place = BACKBONES.load(name).places[tap]
     assert math.prod(place.shape) == size == pooled_size(parse_tap(f"{tap}:flat"), place.shape)
 
 

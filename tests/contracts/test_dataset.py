@@ -25,6 +25,7 @@ FAKES = {
     "ckplus": ("ckplus", {"expr": (0, 7)}),
     "folder": ("folder", {"labels": (-1, 1)}),
     "jaffe": ("jaffe", {"expr": (0, 7)}),
+    "omg": ("omg", {"va": (-1, 1), "emotion": (0, 6)}),
     "phantom": ("phantom", {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}),
 }
 WITHOUT_SPLITS = {"ckplus", "jaffe"}

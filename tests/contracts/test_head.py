@@ -14,10 +14,15 @@ import pytest
 from emopipe.config import from_dict, to_dict
 from emopipe.errors import ConfigError, UnknownNameError
 from emopipe.models.heads import HEADS, MeanHeadConfig, RnnHeadConfig, build_head, save_head
+from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.weights import load_network
 
 NUM_FEATURES, LENGTH, BATCH_SIZE = 12, 9, 16
 SUM_ORDER = 1e-5  # masked and unmasked kernels may add in another order
+
+# Columns of `NUM_FEATURES` numbers; those of the landmarks are fewer than in a real table.
+COLUMNS = (("pool2", 5), ("pool5", 4), ("landmarks", 3))
+SMALL = {"fc_units": 6, "units": (5, 4), "columns": COLUMNS}
 
 CASES = {
     "rnn simple": ("rnn", RnnHeadConfig(cells="simple", units=(7,))),
@@ -26,7 +31,12 @@ CASES = {
     "rnn both ways": ("rnn", RnnHeadConfig(units=(6, 5), bidirectional=True, dropout=0.2)),
     "rnn classes": ("rnn", RnnHeadConfig(units=(6,), num_outputs=5, output_activation="softmax")),
     "mean": ("mean", MeanHeadConfig()),
+    "taps frame by frame": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "none", **SMALL)),
+    "taps one rnn": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "one", landmark_units=2, **SMALL)),
+    "taps an rnn each": ("taps", TapHeadConfig(("pool2", "fc"), "each", "pool5", joint_units=3, **SMALL)),
+    "taps one output": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), num_outputs=1, **SMALL)),
 }
+WITHOUT_DROPOUT = {"rnn": {"dropout": 0.0}, "mean": {}, "taps": {"fc_dropout": 0.0, "gru_dropout": 0.0}}
 every_case = pytest.mark.parametrize("case", CASES)
 
 
@@ -44,19 +54,25 @@ def outputs(head, features, mask=None):
     return np.asarray(head.predict_on_batch({"features": features, "mask": mask}))
 
 
+def shape_of(case, length=LENGTH):
+    """Of what the head gives for the windows: one row for each, or heads over taps one for every step."""
+    name, config = CASES[case]
+    return (BATCH_SIZE, *((length,) if name == "taps" else ()), config.num_outputs)
+
+
 def test_every_head_is_under_test():
     assert {name for name, _ in CASES.values()} == set(HEADS)
 
 
 @every_case
-def test_gives_one_row_per_window(case):
-    config = CASES[case][1]
+def test_gives_one_row_per_window_or_step(case):
+    activation = getattr(CASES[case][1], "output_activation", "linear")
     values = outputs(head_of(case), windows())
-    assert (values.shape, values.dtype) == ((BATCH_SIZE, config.num_outputs), np.float32)
+    assert (values.shape, values.dtype) == (shape_of(case), np.float32)
     assert np.ptp(values, axis=0).min() > 0, "does not depend on the features"
-    if config.output_activation == "softmax":
+    if activation == "softmax":
         np.testing.assert_allclose(values.sum(axis=1), 1, atol=1e-6)
-    assert head_of(case).get_layer("output").activation.__name__ == config.output_activation
+    assert head_of(case).get_layer("output").activation.__name__ == activation
 
 
 @every_case
@@ -65,10 +81,16 @@ def test_padding_changes_nothing(case):
     rubbish = np.full((BATCH_SIZE, 4, NUM_FEATURES), 9, np.float32)
     padded = np.concatenate([windows(), rubbish], axis=1)
     mask = np.arange(LENGTH + 4) < LENGTH
+    every_step = len(expected.shape) == 3
     received = outputs(head_of(case), padded, np.tile(mask, (BATCH_SIZE, 1)))
-    np.testing.assert_allclose(received, expected, atol=SUM_ORDER)
     unmasked = outputs(head_of(case), padded, np.ones((BATCH_SIZE, LENGTH + 4), bool))
-    assert np.abs(unmasked - expected).max() > 100 * SUM_ORDER, "the mask has no effect"
+    if every_step:  # what is to the right of a step is nothing to it, so that such heads need no mask
+        received, unmasked = received[:, :LENGTH], unmasked[:, :LENGTH]
+    np.testing.assert_allclose(received, expected, atol=SUM_ORDER)
+    if every_step:
+        np.testing.assert_allclose(unmasked, expected, atol=SUM_ORDER)
+    else:
+        assert np.abs(unmasked - expected).max() > 100 * SUM_ORDER, "the mask has no effect"
 
 
 @every_case
@@ -79,7 +101,8 @@ def test_windows_of_different_lengths_share_a_batch(case):
     for length in (1, 4, LENGTH):
         (numbers,) = np.nonzero(lengths == length)
         alone = outputs(head_of(case), windows()[numbers, :length])
-        np.testing.assert_allclose(together[numbers], alone, atol=SUM_ORDER)
+        found = together[numbers] if together.ndim == 2 else together[numbers, :length]
+        np.testing.assert_allclose(found, alone, atol=SUM_ORDER)
 
 
 @every_case
@@ -87,10 +110,10 @@ def test_a_step_of_training_lowers_the_loss(case):
     import keras
 
     name, config = CASES[case]
-    head = build_head(name, dataclasses.replace(config, **({"dropout": 0.0} if name == "rnn" else {})), NUM_FEATURES)
+    head = build_head(name, dataclasses.replace(config, **WITHOUT_DROPOUT[name]), NUM_FEATURES)
     head.compile(keras.optimizers.SGD(0.1), "mse")
     inputs = {"features": windows(), "mask": None}
-    truth = np.random.default_rng(1).uniform(-1, 1, (BATCH_SIZE, config.num_outputs)).astype(np.float32)
+    truth = np.random.default_rng(1).uniform(-1, 1, shape_of(case)).astype(np.float32)
     before = float(head.test_on_batch(inputs, truth))
     head.train_on_batch(inputs, truth)
     assert float(head.test_on_batch(inputs, truth)) < before - 1e-4
@@ -112,7 +135,7 @@ def test_saved_and_loaded_it_is_the_same(case, tmp_path):
     head = build_head(*CASES[case], NUM_FEATURES)
     expected = outputs(head, windows())
     head.compile("adam", "mse")  # a compiled head has momenta, twice as large as the head
-    head.train_on_batch({"features": windows(), "mask": None}, np.zeros((BATCH_SIZE, CASES[case][1].num_outputs)))
+    head.train_on_batch({"features": windows(), "mask": None}, np.zeros(shape_of(case)))
     trained = outputs(head, windows())
     path = tmp_path / "head.keras"
     save_head(head, path)
@@ -151,7 +174,8 @@ def test_another_backend_keeps_the_promises():
     import keras
 
     other = "jax" if keras.backend.backend() != "jax" else "tensorflow"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__)), "-k", "not another"]
+    files = (str(Path(__file__)), str(Path(__file__).parents[1] / "unit" / "test_tap_heads.py"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", "not another"]
     environment = {**os.environ, "KERAS_BACKEND": other}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-3000:]

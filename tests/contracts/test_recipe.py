@@ -193,7 +193,7 @@ def test_a_smoke_run_goes_the_whole_way(name, smoke):
     assert {row["recipe"] for row in rows} == {name}
     assert {row["dataset"] for row in rows} == {f"phantom {result.recipe.dataset}"}
     assert all(math.isfinite(float(row["ours"])) for row in rows)
-    assert all(int(row["num_frames"]) > 10 for row in rows)
+    assert all(int(row["num_rows"]) > 10 for row in rows)
     published = {key for key, value in result.recipe.published.items() if value is not None}
     shown = {f"{row['metric']}_{row['target']}".removesuffix("_label").removesuffix("_") for row in rows}
     assert published - {"best_epoch"} <= shown

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from emopipe.errors import ConfigError
 from emopipe.models.augment import BRIGHTNESS, ZOOM, affine_maps, augmentation
 
 STILL = np.array([[0.5, 0.5, 0.5, (1 - ZOOM[0]) / (ZOOM[1] - ZOOM[0]), (1 - ZOOM[0]) / (ZOOM[1] - ZOOM[0]), 0.0]])
@@ -85,9 +86,23 @@ def test_bright_pictures_stay_pictures():
     assert shown.max() == 1.0
 
 
+@pytest.mark.parametrize(("value_range", "low", "high"), [("-1..1", -1, 1), ("0..255", 0, 255)])
+def test_another_range_shows_the_same_pictures(pictures, value_range, low, high):
+    usual = np.asarray(keras.ops.convert_to_numpy(augmentation(3)(pictures, training=True)))
+    layer = augmentation(3, value_range)
+    shown = np.asarray(keras.ops.convert_to_numpy(layer(low + (high - low) * pictures, training=True)))
+    np.testing.assert_allclose((shown - low) / (high - low), usual, atol=1e-5)
+    assert shown.min() >= low and shown.max() == high
+
+
+def test_a_range_without_a_black_is_refused():
+    with pytest.raises(ConfigError, match="expected pictures in 0..1, -1..1, 0..255. Received: 'caffe'"):
+        augmentation(3, "caffe")
+
+
 def test_the_layer_survives_saving(tmp_path, pictures):
     image = keras.Input((48, 48, 1))
-    model = keras.Model(image, augmentation(7)(image))
+    model = keras.Model(image, augmentation(7, "-1..1")(image))
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras", safe_mode=True)
     assert loaded.layers[1].get_config()["seed"] == 7

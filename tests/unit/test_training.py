@@ -10,11 +10,11 @@ from emopipe.models.gather import resident_model
 from emopipe.models.heads import RnnHeadConfig, build_head
 from emopipe.models.losses import get_loss
 from emopipe.stages.event_log import EventLog, masked_crc32c
-from emopipe.stages.training import History, Schedule, Silent, compile_model, seed_generators, sgd, train
+from emopipe.stages.training import History, Schedule, Silent, compile_model, optimiser, seed_generators, train
 from emopipe.stages.training_state import restore_state, save_state
 
 
-def build(seed: int = 0, rate: float = 0.05):
+def build(seed: int = 0, rate: float = 0.05, method: str = "sgd"):
     keras.utils.set_random_seed(seed)
     image = keras.Input((4,))
     hidden = keras.layers.Dense(8, activation="tanh", name="hidden")(image)
@@ -22,7 +22,7 @@ def build(seed: int = 0, rate: float = 0.05):
     outer = keras.Input((4,))
     model = keras.Model(outer, network(outer))
     seed_generators(model, seed)
-    compile_model(model, sgd(rate, 0.9, decay=1e-3), get_loss("mse"))
+    compile_model(model, optimiser(method, rate, 0.9, decay=1e-3), get_loss("mse"))
     return network, model
 
 
@@ -55,15 +55,22 @@ def run_training(run, model, network, scores=None, epochs=4, patience=None, feed
     )
 
 
-def test_the_learning_rate_falls_with_every_step():
-    optimiser = sgd(0.01, 0.9, decay=1e-5)
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_learning_rate_falls_with_every_step(name):
+    made = optimiser(name, 0.01, 0.9, decay=1e-5)
     rates = []
     for step in (0, 1000, 99_399):
-        optimiser.iterations.assign(step)
-        rates.append(float(keras.ops.convert_to_numpy(optimiser.learning_rate)))
+        made.iterations.assign(step)
+        rates.append(float(keras.ops.convert_to_numpy(made.learning_rate)))
     assert rates == pytest.approx([0.01, 0.01 / 1.01, 0.01 / 1.99399], rel=1e-5)  # the last is 0.00502
-    assert float(sgd(0.01, 0.9).learning_rate) == pytest.approx(0.01)
-    assert sgd(0.01, 0.9, clip_value=100.0).clipvalue == 100.0
+    assert type(made).__name__.lower() == name
+    assert float(optimiser(name, 0.01, 0.9).learning_rate) == pytest.approx(0.01)
+    assert optimiser(name, 0.01, 0.9, clip_value=100.0).clipvalue == 100.0
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ConfigError, match="expected sgd or adam. Received: 'rmsprop'"):
+        optimiser("rmsprop", 0.01, 0.9)
 
 
 def test_the_best_network_is_kept_and_not_the_last(tmp_path):
@@ -95,12 +102,13 @@ def test_it_stops_after_patience(tmp_path):
     assert len(history.rows) == 3
 
 
-def test_going_on_equals_not_having_stopped(tmp_path):
-    network, model = build()
+@pytest.mark.parametrize("method", ["sgd", "adam"])
+def test_going_on_equals_not_having_stopped(tmp_path, method):
+    network, model = build(method=method)
     whole = run_training(begin_run(tmp_path / "whole", "cnn", {}), model, network, epochs=4)
-    network_a, model_a = build()
+    network_a, model_a = build(method=method)
     run_training(begin_run(tmp_path / "parts", "cnn", {}), model_a, network_a, epochs=2)
-    network_b, model_b = build(seed=99)  # other weights and dropout, until the state is put back
+    network_b, model_b = build(seed=99, method=method)  # other weights and dropout, until the state is put back
     parts = run_training(begin_run(tmp_path / "parts", "cnn", {}), model_b, network_b, epochs=4)
     assert [row["epoch"] for row in parts.rows] == [1, 2, 3, 4]
     for one, other in zip(whole.rows, parts.rows, strict=True):
@@ -132,7 +140,7 @@ def test_a_truncated_state_is_one_clear_message(tmp_path):
     path.write_bytes(whole)
     image = keras.Input((4,))
     smaller = keras.Model(image, keras.layers.Dense(1)(image))
-    compile_model(smaller, sgd(0.1, 0.9), get_loss("mse"))
+    compile_model(smaller, optimiser("sgd", 0.1, 0.9), get_loss("mse"))
     with pytest.raises(RunError, match="another version or network"):
         restore_state(run, smaller, smaller)
 
@@ -151,7 +159,7 @@ def test_another_backend_is_refused(tmp_path, monkeypatch):
 def test_what_only_feeds_the_network_is_no_state(tmp_path):
     head = build_head("rnn", RnnHeadConfig(units=(3,)), 4)
     model = resident_model(head, INPUTS)
-    compile_model(model, sgd(0.1, 0.9), get_loss("mse"))
+    compile_model(model, optimiser("sgd", 0.1, 0.9), get_loss("mse"))
     model.optimizer.build(model.trainable_variables)
     run = begin_run(tmp_path / "run", "rnn", {})
     save_state(run, model, head, [])

@@ -20,6 +20,6 @@ def make(root: Path) -> Path:
         for clip in video.clips:
             layout.write_annotations(root, clip, performance_of(settings, clip))
             clips[clip.name] = {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
-    layout.write_lists(root, videos)
+    layout.write_lists(root, settings, videos)
     (root / "phantom.json").write_text(json.dumps({"settings": asdict(settings), "clips": clips}))
     return root

@@ -1,0 +1,151 @@
+"""Decision-level fusion: a run that is the weighted average of other runs.
+
+Source:
+    Kollias and Zafeiriou, arXiv:1910.01417, section 5.4.2, Eq. 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from emopipe.errors import ConfigError, RunError
+from emopipe.models.bundle import Run, open_run, place_file
+from emopipe.models.windows import NONE
+from emopipe.stages.evaluate import predict_split
+from emopipe.stages.evaluate_clips import ClipPredictions, clip_predictions
+from emopipe.stages.evaluation import SplitPredictions
+from emopipe.stages.predictions import Fill
+from emopipe.stages.trained import Trained, open_trained
+from emopipe.typing import Floats
+
+_MEMBERS = "members"
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """An opened fusion.
+
+    Attributes:
+        run: the folder.
+        members: the runs in it.
+        weights: (M, K) share of each member in each target; the shares of a target sum to 1.
+    """
+
+    run: Run
+    members: tuple[Trained, ...]
+    weights: Floats
+
+
+def open_fusion(folder: Path) -> Fusion:
+    """Open a run that `fuse --level decision` made.
+
+    Raises:
+        RunError: there is none, or a member is not whole.
+    """
+    run = open_run(folder)
+    if run.kind != "fusion" or not run.content.get("finished"):
+        raise RunError(f"{folder}: is not a finished fusion. Make it again with emopipe fuse.")
+    members = tuple(open_trained(path) for path in _member_folders(run))
+    return Fusion(run, members, np.array(run.content["weights"]))
+
+
+def is_fusion(folder: Path) -> bool:
+    """Whether a run folder holds a decision-level fusion."""
+    return open_run(folder).kind == "fusion"
+
+
+def predict_run(
+    folder: Path,
+    *,
+    split: str,
+    cache: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    fill: Fill = "short",
+) -> SplitPredictions | ClipPredictions:
+    """What a run of any kind says of a split, for `emopipe.stages.evaluate.score`; errors as `predict_split`."""
+    if is_fusion(folder):
+        fusion = open_fusion(folder)
+        return predict_fused(fusion, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+    return predict_split(open_trained(folder), split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+
+
+def place_members(run: Run, members: Sequence[Trained]) -> None:
+    """Put what predicts of each member into the fusion's folder, so that it can be moved alone.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    for place, member in zip(_member_folders(run, len(members)), members, strict=True):
+        source = member.run.folder
+        for path in (source / "run.json", member.run.network, *sorted(member.run.weights_folder.glob("*"))):
+            place_file(path, place / path.relative_to(source))
+
+
+def predict_fused(
+    fusion: Fusion,
+    *,
+    split: str,
+    cache: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    fill: Fill = "short",
+) -> SplitPredictions | ClipPredictions:
+    """What a fusion says of a split: of its clips where clips have one label each, else of its frames.
+
+    Errors as `emopipe.stages.evaluate.predict_split`.
+    """
+    found = [
+        predict_split(member, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+        for member in fusion.members
+    ]
+    first = found[0]
+    if first.of_clips:
+        clips = averaged_clips([clip_predictions(each) for each in found], fusion.weights)
+        return replace(clips, trained=replace(clips.trained, run=fusion.run))
+    for each in found[1:]:
+        if each.rows.clip_ids != first.rows.clip_ids or len(each.rows) != len(first.rows):
+            raise ConfigError(f"{fusion.run.folder}: its members' caches hold other clips. Extract all of them again.")
+    values, how = averaged_frames([each.values for each in found], [each.how for each in found], fusion.weights)
+    return replace(first, trained=replace(first.trained, run=fusion.run), values=values, how=how)
+
+
+def averaged_clips(found: Sequence[ClipPredictions], weights: Floats) -> ClipPredictions:
+    """The weighted average of what members say of clips, before and after their own post-processing.
+
+    Raises:
+        ConfigError: they are about other clips.
+    """
+    first = found[0]
+    for each in found[1:]:
+        if each.clip_ids != first.clip_ids:
+            odd = sorted(set(each.clip_ids) ^ set(first.clip_ids))
+            raise ConfigError(
+                f"{each.trained.run.folder}: is about other clips of split '{each.split}' than "
+                f"{first.trained.run.folder} (the first: '{odd[0]}').\nExtract the missing ones."
+            )
+    shares = weights[:, None, :]
+    values = (np.stack([each.values for each in found]) * shares).sum(axis=0)
+    raw = (np.stack([each.values if each.raw is None else each.raw for each in found]) * shares).sum(axis=0)
+    return replace(first, values=values, raw=raw)
+
+
+def averaged_frames(values: Sequence[Floats], how: Sequence[np.ndarray], weights: Floats) -> tuple[Floats, np.ndarray]:
+    """The weighted average of what members say of frames; a frame needs all of them.
+
+    Args:
+        values: M times (R, K).
+        how: M times (R,), codes of `HOW_NAMES`.
+        weights: (M, K).
+    """
+    everyone = np.all([codes != NONE for codes in how], axis=0)
+    average = (np.stack(values) * weights[:, None, :]).sum(axis=0)
+    return np.where(everyone[:, None], average, np.nan), np.where(everyone, how[0], NONE).astype(np.uint8)
+
+
+def _member_folders(run: Run, count: int | None = None) -> list[Path]:
+    folder = run.folder / _MEMBERS
+    number = count if count is not None else int(run.content["settings"]["num_members"])
+    return [folder / str(place) for place in range(number)]
