@@ -11,7 +11,7 @@ from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.records import Clip, Split
 
-FoldRule = Literal["subjects", "images"]
+FoldRule = Literal["subjects", "images", "keep-test"]
 
 
 def shared_subjects(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
@@ -35,13 +35,14 @@ def shared_subjects(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Folds:
-    """How a corpus without official splits is divided.
+    """How a corpus is divided that has no official splits, or more than its official splits say.
 
     Attributes:
-        num_folds: parts of about equal size; at least 3 by subjects (train, dev and test), at least 2 by images.
-        fold: the part that is tested, from 0.
+        num_folds: parts of about equal size; at least 3 by subjects (train, dev and test), else at least 2.
+        fold: the part that is tested, from 0; with "keep-test" the part that is dev.
         rule: "subjects" (default): no subject is in two splits. "images": the rule of the published code of Rangulov
-            and Fahim (2020), under which the train and the dev part share a subject, and even a sequence.
+            and Fahim (2020), under which the train and the dev part share a subject, and even a sequence. "keep-test":
+            the official test part stays, train and dev together are dealt out by subjects.
         seed: of the order of the subjects.
 
     Raises:
@@ -84,8 +85,11 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
     1,177 and 131. Where the list is cut, one subject, and with it one sequence, may be in both parts: the score then
     says little about new people. It is here because published numbers were made so.
 
+    Rule "keep-test": as "subjects" for the clips of the official train and dev parts, of which fold `fold` is dev and
+    the others train; clips of the test part stay in it.
+
     Raises:
-        ManifestError: clips have splits already, or there are too few subjects or clips.
+        ManifestError: clips have splits already, or, for "keep-test", have none; there are too few subjects or clips.
 
     Example:
         >>> from collections import Counter
@@ -95,6 +99,8 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
         >>> sorted(Counter(clip.split for clip in divided.clips).items())
         [('dev', 2), ('test', 2), ('train', 2)]
     """
+    if folds.rule == "keep-test":
+        return _keeping_test(manifest, folds)
     if manifest.task_splits or any(clip.split is not None for clip in manifest.clips):
         raise ManifestError(
             f"{manifest.root}: the clips of {manifest.dataset} have splits of their own. Expected a corpus without.\n"
@@ -105,6 +111,22 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
     splits, notes = divide(manifest, folds)
     clips = tuple(replace(clip, split=splits[clip.clip_id]) for clip in manifest.clips)
     return replace(manifest, clips=clips, notes=(*manifest.notes, *notes))
+
+
+def _keeping_test(manifest: Manifest, folds: Folds) -> Manifest:
+    inside = tuple(clip for clip in manifest.clips if clip.split in ("train", "dev"))
+    if manifest.task_splits or not inside:
+        raise ManifestError(
+            f"{manifest.root}: rule 'keep-test' divides the official train and dev parts. {manifest.dataset} has none "
+            "that all tasks share.\nUse --fold-rule subjects.",
+            path=manifest.root,
+        )
+    part_of = _parts(replace(manifest, clips=inside), folds, {folds.fold: "dev"})
+    clips = tuple(
+        replace(clip, split=part_of[clip.subject]) if clip.split in ("train", "dev") else clip
+        for clip in manifest.clips
+    )
+    return replace(manifest, clips=clips)
 
 
 def require_splits(manifest: Manifest) -> None:
@@ -127,6 +149,12 @@ def _shuffled_subjects(manifest: Manifest, seed: int) -> list[str]:
 
 
 def _by_subject(manifest: Manifest, folds: Folds) -> tuple[dict[str, Split], list[str]]:
+    part_of = _parts(manifest, folds, {folds.fold: "test", (folds.fold + 1) % folds.num_folds: "dev"})
+    return {clip.clip_id: part_of[clip.subject] for clip in manifest.clips}, []
+
+
+def _parts(manifest: Manifest, folds: Folds, parts: dict[int, Split]) -> dict[str, Split]:
+    """Subject -> split, the subjects dealt out one by one; folds that are not named train."""
     subjects = _shuffled_subjects(manifest, folds.seed)
     if len(subjects) < folds.num_folds:
         raise ManifestError(
@@ -134,11 +162,7 @@ def _by_subject(manifest: Manifest, folds: Folds) -> tuple[dict[str, Split], lis
             f"Received: {len(subjects)} subjects.\nGive fewer --folds.",
             path=manifest.root,
         )
-    parts: dict[int, Split] = {folds.fold: "test", (folds.fold + 1) % folds.num_folds: "dev"}
-    part_of: dict[str, Split] = {
-        subject: parts.get(index % folds.num_folds, "train") for index, subject in enumerate(subjects)
-    }
-    return {clip.clip_id: part_of[clip.subject] for clip in manifest.clips}, []
+    return {subject: parts.get(index % folds.num_folds, "train") for index, subject in enumerate(subjects)}
 
 
 def _by_image(manifest: Manifest, folds: Folds) -> tuple[dict[str, Split], list[str]]:

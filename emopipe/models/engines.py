@@ -130,6 +130,8 @@ def load_keras() -> None:
         import keras
 
     keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise
+    # TensorFlow warns where several networks predict in one process, as those of an experiment do.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def require_gpu() -> None:

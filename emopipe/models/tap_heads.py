@@ -61,6 +61,8 @@ class TapHeadConfig:
     num_outputs: int = 2
 
     def __post_init__(self) -> None:
+        # from JSON they come as lists
+        object.__setattr__(self, "columns", tuple((name, size) for name, size in self.columns))
         if self.rnns not in get_args(Rnns):
             raise ConfigError(f"rnns: expected one of {', '.join(get_args(Rnns))}. Received: {self.rnns!r}.")
         if not self.streams or len(set(self.streams)) < len(self.streams):

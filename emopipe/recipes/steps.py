@@ -86,7 +86,7 @@ def cnn_folder(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) -
 def trained_cnn(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) -> Path:
     """Train a CNN on the faces of that fingerprint, or find it trained; returns its run folder."""
     run = cnn_folder(bench, dataset, faces, config)
-    if _is_finished(run):
+    if is_finished(run):
         bench.progress.say(f"{run}: is trained already.")
         return run
     bench.progress.say(f"Training {run}:")
@@ -104,9 +104,11 @@ def trained_cnn(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) 
 
 def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: TrainRnnConfig) -> Path:
     """Train a head on the features of that fingerprint, or find it trained; returns its run folder."""
-    # The CNN's folder is named after frames and labels, the features' fingerprint covers its weights.
-    run = bench.runs / f"rnn-{fingerprint(dataset, to_dict(config), cnn.name, features)[:12]}"
-    if _is_finished(run):
+    # The CNN's folder is named after frames and labels, the features' fingerprint covers its weights; a run to begin
+    # with is named after all that decides it.
+    named = {**to_dict(config), "init": Path(config.init).name}
+    run = bench.runs / f"rnn-{fingerprint(dataset, named, cnn.name, features)[:12]}"
+    if is_finished(run):
         bench.progress.say(f"{run}: is trained already.")
         return run
     bench.progress.say(f"Training {run}:")
@@ -122,5 +124,6 @@ def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: Tr
     return run
 
 
-def _is_finished(run: Path) -> bool:
+def is_finished(run: Path) -> bool:
+    """Whether a run folder holds a finished run."""
     return (run / "run.json").is_file() and bool(open_run(run).content.get("finished"))

@@ -4,6 +4,7 @@ Flat pool2 alone is 147 kB per frame, 74 GB for the frames of OMG-Emotion. Train
 are read the same way for networks that are trained end to end: their pixels are the columns.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class CachedFeatures:
         """
         if not isinstance(key, np.ndarray):
             key = np.arange(len(self))[key]
-        windows = key.reshape(-1, key.shape[-1])
+        windows = key.reshape(math.prod(key.shape[:-1]), key.shape[-1])
         found = np.zeros((*windows.shape, self.shape[1]), self.dtype)
         for number, rows in enumerate(windows):
             clips = np.searchsorted(self._stops, rows, side="right")

@@ -134,7 +134,7 @@ def fuse_models(
     config = _table_config(config, members, heads)
     data = load_windows(config, store, members[0].dataset, root, members[0].fingerprint)
     loss = suited_loss(config.loss, data.task, data.classes)
-    settings = {**settings_of(config, loss, data), "fusion": layer, **_fusion_settings(members)}
+    settings = {**_fusion_settings(members), **settings_of(config, loss, data), "fusion": layer}
     opened = begin_run(run, "rnn", settings)
     carry(opened, data.plan, store)
     load_keras()
@@ -239,7 +239,7 @@ def _table_config(config: TrainRnnConfig, members: Sequence[Trained], heads: Seq
 def _fusion_settings(members: Sequence[Trained]) -> Mapping[str, Any]:
     first = members[0].run.content["settings"]
     return {
-        **{name: first.get(name) for name in _SHARED},
+        **{name: first.get(name) for name in (*_SHARED, "seed")},
         "num_members": len(members),
         "members": [sha256_of_file(member.run.network) for member in members],
     }

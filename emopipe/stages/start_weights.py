@@ -1,5 +1,6 @@
 """What a CNN that is to be trained starts from: random weights, published ones, a file, or another run's network."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import keras
 
 RANDOM = "none"
+VGGFACE = "vggface"
+VGGFACE_VARIABLE = "EMOPIPE_VGGFACE"
 _OPTIONAL = (FC_LAYER, OUTPUT_LAYER)  # they follow the task, and what is joined to the last pooling
 
 
@@ -23,7 +26,8 @@ def resolve_start(name: str, cnn: TrainableCnn, spec: str, width: float = 1.0) -
     Args:
         name: of the CNN, for messages.
         cnn: the CNN.
-        spec: "none", "imagenet", a `.keras` or `.h5` file, or the folder of a finished run of train-cnn.
+        spec: "none", "imagenet", "vggface" for the file that the environment variable EMOPIPE_VGGFACE names, a `.keras`
+            or `.h5` file, or the folder of a finished run of train-cnn.
         width: of the CNN.
 
     Returns:
@@ -36,6 +40,14 @@ def resolve_start(name: str, cnn: TrainableCnn, spec: str, width: float = 1.0) -
     """
     if spec == RANDOM:
         return None
+    if spec == VGGFACE:
+        named = os.environ.get(VGGFACE_VARIABLE)
+        if not named:
+            raise WeightsError(
+                f"--weights {VGGFACE}: expected ${VGGFACE_VARIABLE} to name a file of VGG-Face weights in VGG16's layout.\n"
+                "They are given out for research by their authors (Parkhi et al., 2015); converted .h5 files are read."
+            )
+        return resolve_file(named)
     if spec == "imagenet":
         if cnn.published is None:
             raise WeightsError(

@@ -114,7 +114,8 @@ class Trained:
                 "The cache had none when the run was trained; extract the features again, then train again."
             )
         found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder, device)
-        return replace(found, taps=tuple(tap for tap in found.taps if not self.taps or tap.name in self.taps))
+        taps = tuple(tap for tap in found.taps if not self.taps or tap.name in self.taps)
+        return replace(found, config=replace(found.config, taps=tuple(tap.name for tap in taps)), taps=taps)
 
     def _own_network(self, device: str) -> BackbonePlan:
         file = read_keras_file(self.run.network)
@@ -169,6 +170,7 @@ def trainable_backbone(config: TrainRnnConfig, plan: Plan, cache: Cache) -> Back
 
     Raises:
         WeightsError: its file is not at hand.
+        ConfigError: a tap is not among those that are cached.
     """
     if plan.features is None:
         raise ConfigError("end_to_end: expected features, whose CNN learns on. Received none.")
@@ -178,6 +180,9 @@ def trainable_backbone(config: TrainRnnConfig, plan: Plan, cache: Cache) -> Back
         folder, digest = begun.weights_folder, begun.content["carried"]
     found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder)
     by_name = {tap.name: tap for tap in found.taps}
+    for name in config.table_taps:
+        if name not in by_name:
+            raise ConfigError(f"end_to_end: has no tap '{name}'. Expected some of {', '.join(by_name)}, as cached.")
     return replace(found, taps=tuple(by_name[name] for name in config.table_taps))
 
 
