@@ -11,8 +11,17 @@ SMOKE ?=
 SMOKE_DIR := runs/smoke
 AFFWILD2_RECIPES := cnn-whole cnn-subset1 cnn-subset2 cnn-subset3 cnn-mse cnn-valence-only cnn-arousal-only \
 	cnn-rnn1 cnn-gru1 cnn-gru3
+# In an order in which a recipe finds what it shares with others done: CNNs, features, heads.
+OMG_ALONE := cnn1rnn-scratch cnn3rnn-scratch fusion-model-rnn-scratch
+OMG_RECIPES := vggface densenet121 resnet50 affwildnet densenet-rnn cnn1rnn-pool2-pool5-fc cnn3rnn-pool2-pool5-fc \
+	fusion-decision fusion-model-fc fusion-model-rnn cnn1rnn-affwild cnn3rnn-affwild fusion-model-rnn-affwild \
+	cnn3rnn-conv8-pool5-fc cnn3rnn-conv5-pool5-fc cnn3rnn-conv3-conv7-fc cnn3rnn-conv13-pool5-fc \
+	cnn3rnn-conv6-conv7-conv8 cnn3rnn-conv7-conv8-conv9 cnn3rnn-conv3-conv4-conv5 cnn1rnn-no-landmarks \
+	cnn3rnn-no-landmarks fusion-model-rnn-no-landmarks cnn2rnn cnn2rnn-1fc cnn2to1rnn cnn3rnn-1fc sequence-40 \
+	sequence-60 sequence-80 sequence-100 landmark-embedding-512 landmark-embedding-1024 landmark-embedding-2048 \
+	single-task ten-fold submission-1 submission-2 submission-3
 
-.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus benchmark clean
+.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus reproduce-omg benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,22 +61,25 @@ format: $(INSTALLED) ## Format the code
 demo: $(INSTALLED) ## The whole way from video to valence and arousal over time (VIDEO=path adds your own)
 	$(BIN)/python examples/demo.py --out $(DEMO_DIR) $(if $(VIDEO),--video '$(VIDEO)') $(if $(FACES),--faces '$(FACES)')
 
-# $(1): recipes of the paper, each with the place of its corpus below the root behind a colon. All are run, whatever
+# $(1): recipes of the paper $(2), each with the place of its corpus below the root behind a colon. All are run, whatever
 # becomes of one; a smoke run begins afresh.
 define reproduce
 	@test -n '$(SMOKE)$(ROOT)' || { echo 'Where is the corpus? make $@ ROOT=DIR; or, to see that it runs: make $@ SMOKE=1'; exit 2; }
 	$(if $(SMOKE),rm -rf $(SMOKE_DIR)/$@)
 	status=0; for each in $(1); do \
-	$(BIN)/emopipe reproduce rangulov2020/$${each%%:*} --root $(if $(SMOKE),$(SMOKE_DIR)/$@/data,'$(ROOT)')$${each#*:} \
+	$(BIN)/emopipe reproduce $(2)/$${each%%:*} --root $(if $(SMOKE),$(SMOKE_DIR)/$@/data,'$(ROOT)')$${each#*:} \
 	$(if $(SMOKE),--smoke --cache $(SMOKE_DIR)/$@/cache --runs $(SMOKE_DIR)/$@/runs --results $(SMOKE_DIR)/$@/results) \
 	|| status=1; done; exit $$status
 endef
 
 reproduce-affwild2: $(INSTALLED) ## Run the paper's experiments on Aff-Wild2: ROOT=its folder, or SMOKE=1 to see that they run
-	$(call reproduce,$(addsuffix :,$(AFFWILD2_RECIPES)))
+	$(call reproduce,$(addsuffix :,$(AFFWILD2_RECIPES)),rangulov2020)
 
 reproduce-ckplus: $(INSTALLED) ## Likewise on CK+ and JAFFE: ROOT=the folder that holds ckplus and jaffe
-	$(call reproduce,cnn-ckplus:/ckplus cnn-ckplus@published-split:/ckplus cnn-jaffe:)
+	$(call reproduce,cnn-ckplus:/ckplus cnn-ckplus@published-split:/ckplus cnn-jaffe:,rangulov2020)
+
+reproduce-omg: $(INSTALLED) ## The OMG-Emotion paper: ROOT=the folder that holds affwild, affwild2 and omg
+	$(call reproduce,$(addsuffix :/omg,$(OMG_ALONE)) $(addsuffix :,$(OMG_RECIPES)),kollias2020)
 
 benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'
