@@ -124,7 +124,7 @@ class TapHeadConfig:
 
 
 def build_tap_head(config: TapHeadConfig, num_features: int, seed: int = 0) -> "keras.Model":
-    """The head with fresh weights.
+    """The head over taps: fc with the landmarks, one RNN for all taps or one for each, every step predicted.
 
     Args:
         config: with its columns filled in.

@@ -65,11 +65,28 @@ def predict_run(
     dataset: str | None = None,
     fill: Fill = "short",
 ) -> SplitPredictions | ClipPredictions:
-    """What a run of any kind says of a split, for `emopipe.stages.evaluate.score`; errors as `predict_split`."""
-    if is_fusion(folder):
-        fusion = open_fusion(folder)
-        return predict_fused(fusion, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
-    return predict_split(open_trained(folder), split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+    """What a run of any kind says of a split, for `emopipe.stages.evaluate.score`.
+
+    A fusion speaks of clips where clips have one label each, else of frames. Arguments and errors as of
+    `emopipe.stages.evaluate.predict_split`.
+    """
+
+    def predictions(trained: Trained) -> SplitPredictions:
+        return predict_split(trained, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+
+    if not is_fusion(folder):
+        return predictions(open_trained(folder))
+    fusion = open_fusion(folder)
+    found = [predictions(member) for member in fusion.members]
+    first = found[0]
+    if first.of_clips:
+        clips = averaged_clips([clip_predictions(each) for each in found], fusion.weights)
+        return replace(clips, trained=replace(clips.trained, run=fusion.run))
+    for each in found[1:]:
+        if each.rows.clip_ids != first.rows.clip_ids or len(each.rows) != len(first.rows):
+            raise ConfigError(f"{folder}: its members' caches hold other clips. Extract all of them again.")
+    values, how = averaged_frames([each.values for each in found], [each.how for each in found], fusion.weights)
+    return replace(first, trained=replace(first.trained, run=fusion.run), values=values, how=how)
 
 
 def place_members(run: Run, members: Sequence[Trained]) -> None:
@@ -82,34 +99,6 @@ def place_members(run: Run, members: Sequence[Trained]) -> None:
         source = member.run.folder
         for path in (source / "run.json", member.run.network, *sorted(member.run.weights_folder.glob("*"))):
             place_file(path, place / path.relative_to(source))
-
-
-def predict_fused(
-    fusion: Fusion,
-    *,
-    split: str,
-    cache: Path,
-    root: Path | None = None,
-    dataset: str | None = None,
-    fill: Fill = "short",
-) -> SplitPredictions | ClipPredictions:
-    """What a fusion says of a split: of its clips where clips have one label each, else of its frames.
-
-    Errors as `emopipe.stages.evaluate.predict_split`.
-    """
-    found = [
-        predict_split(member, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
-        for member in fusion.members
-    ]
-    first = found[0]
-    if first.of_clips:
-        clips = averaged_clips([clip_predictions(each) for each in found], fusion.weights)
-        return replace(clips, trained=replace(clips.trained, run=fusion.run))
-    for each in found[1:]:
-        if each.rows.clip_ids != first.rows.clip_ids or len(each.rows) != len(first.rows):
-            raise ConfigError(f"{fusion.run.folder}: its members' caches hold other clips. Extract all of them again.")
-    values, how = averaged_frames([each.values for each in found], [each.how for each in found], fusion.weights)
-    return replace(first, trained=replace(first.trained, run=fusion.run), values=values, how=how)
 
 
 def averaged_clips(found: Sequence[ClipPredictions], weights: Floats) -> ClipPredictions:

@@ -44,7 +44,7 @@ def resolve_start(name: str, cnn: TrainableCnn, spec: str, width: float = 1.0) -
         named = os.environ.get(VGGFACE_VARIABLE)
         if not named:
             raise WeightsError(
-                f"--weights {VGGFACE}: expected ${VGGFACE_VARIABLE} to name a file of VGG-Face weights in VGG16's layout.\n"
+                f"--weights {VGGFACE}: expected ${VGGFACE_VARIABLE} to name a file of VGG-Face's weights.\n"
                 "They are given out for research by their authors (Parkhi et al., 2015); converted .h5 files are read."
             )
         return resolve_file(named)

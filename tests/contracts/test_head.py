@@ -31,10 +31,9 @@ CASES = {
     "rnn both ways": ("rnn", RnnHeadConfig(units=(6, 5), bidirectional=True, dropout=0.2)),
     "rnn classes": ("rnn", RnnHeadConfig(units=(6,), num_outputs=5, output_activation="softmax")),
     "mean": ("mean", MeanHeadConfig()),
-    "taps frame by frame": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "none", **SMALL)),
+    "taps frame by frame": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "none", num_outputs=1, **SMALL)),
     "taps one rnn": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "one", landmark_units=2, **SMALL)),
     "taps an rnn each": ("taps", TapHeadConfig(("pool2", "fc"), "each", "pool5", joint_units=3, **SMALL)),
-    "taps one output": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), num_outputs=1, **SMALL)),
 }
 WITHOUT_DROPOUT = {"rnn": {"dropout": 0.0}, "mean": {}, "taps": {"fc_dropout": 0.0, "gru_dropout": 0.0}}
 every_case = pytest.mark.parametrize("case", CASES)

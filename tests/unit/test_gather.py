@@ -17,13 +17,20 @@ from emopipe.models.gather import (
     head_inputs,
     predict_windows,
     resident_model,
+    step_targets,
 )
-from emopipe.models.heads import HEADS, RnnHeadConfig, build_head, save_head
+from emopipe.models.heads import HEADS, MeanHeadConfig, RnnHeadConfig, build_head, save_head
 from emopipe.models.rows import Rows
+from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import DensePlan, SparsePlan, WindowConfig, make_plan, prediction_plan
 
 NUM_FEATURES = 6
 SAME = 1e-5  # a masked and an unmasked kernel add in another order
+HEAD_CONFIGS = {
+    "rnn": RnnHeadConfig(),
+    "mean": MeanHeadConfig(),
+    "taps": TapHeadConfig(("a", "b"), units=(5, 4), columns=(("a", 2), ("b", NUM_FEATURES - 2))),
+}
 
 
 def table(lengths=(40, 7, 60), seed=0, dtype=np.float16, num_features=NUM_FEATURES) -> Rows:
@@ -49,6 +56,8 @@ def plans_of(rows: Rows):
         "hold": hold,
         "predict drop": prediction_plan(rows, WindowConfig(8, target="next")).plan,
         "predict hold": prediction_plan(rows, WindowConfig(8, gaps="hold")).plan,
+        "every drop": make_plan(rows, WindowConfig(8, target="every")),
+        "every hold": make_plan(rows, WindowConfig(8, gaps="hold", target="every")),
         "sparse": SparsePlan(sparse.table, sparse.target_rows, hold.hold_index),
     }
 
@@ -130,17 +139,67 @@ def test_the_last_batch_is_what_is_left():
 @pytest.mark.parametrize("name", sorted(HEADS))
 def test_predictions_stand_in_the_plans_order(name):
     """Against windows cut to their real steps, without a mask."""
-    head = build_head(name, HEADS.load(name).config(), NUM_FEATURES)
+    head = build_head(name, HEAD_CONFIGS[name], NUM_FEATURES)
     rows = table(lengths=(12, 3, 30))
     plan = prediction_plan(rows, WindowConfig(8)).plan
     together = predict_windows(head, rows.features, plan, batch_size=16)
-    assert together.shape == (len(plan), 2)
+    every_step = name == "taps"
+    assert together.shape == (len(plan), *((8,) if every_step else ()), 2)
     for num_steps in range(1, 9):
         (numbers,) = np.nonzero(plan.num_steps == num_steps)
         cut = rows.features[plan.own_rows(numbers)[:, :num_steps]].astype(np.float32)
         expected = np.asarray(head.predict_on_batch({"features": cut, "mask": None}))
-        np.testing.assert_allclose(together[numbers], expected, atol=SAME)
+        found = together[numbers, :num_steps] if every_step else together[numbers]
+        np.testing.assert_allclose(found, expected, atol=SAME)
     assert np.ptp(together, axis=0).min() > 0.01
+
+
+@pytest.mark.parametrize("gaps", ["drop", "hold"])
+def test_labels_of_steps_are_those_of_their_rows(gaps):
+    rows = table(lengths=(20, 3, 30))
+    rows.label_valid[[4, 5, 22]] = False
+    rows.labels[~rows.label_valid] = np.nan
+    plan = make_plan(rows, WindowConfig(8, gaps=gaps, target="every"))
+    order = np.random.default_rng(3).permutation(len(plan))
+    labels, weights = step_targets(rows, plan, order)
+    assert (labels.dtype, weights.dtype, labels.shape) == (np.float32, np.float32, (len(plan), 8, 2))
+    for window, given, counted in zip(plan.own_rows(order), labels, weights, strict=True):
+        for row, label, weight in zip(window, given, counted, strict=True):
+            counts = row >= 0 and rows.valid[row] and rows.label_valid[row]
+            assert weight == counts
+            np.testing.assert_array_equal(label, rows.labels[row] if counts else 0)
+    assert weights.sum() == (rows.valid & rows.label_valid).sum()
+    assert (weights == 0).any()
+
+
+def test_what_an_invalid_row_holds_changes_no_bit_of_any_step():
+    rows, head = table(), build_head("taps", HEAD_CONFIGS["taps"], NUM_FEATURES)
+    plan = prediction_plan(rows, WindowConfig(8, gaps="hold", target="every")).plan
+    with_nan = predict_windows(head, rows.features, plan)
+    rows.features[~rows.valid] = 7
+    assert predict_windows(head, rows.features, plan).tobytes() == with_nan.tobytes()
+    assert np.isfinite(with_nan).all()
+
+
+def test_wide_windows_are_predicted_few_at_a_time(monkeypatch):
+    from emopipe.models import gather as module
+
+    rows, head = table(), small_head()
+    plan = make_plan(rows, WindowConfig(8))
+    expected = predict_windows(head, rows.features, plan)
+    sizes = []
+
+    def noted(features, plan, indices):
+        sizes.append(len(indices))
+        return head_inputs(features, plan, indices)
+
+    monkeypatch.setattr(module, "head_inputs", noted)
+    monkeypatch.setattr(module, "_BATCH_BYTES", 3 * 4 * 8 * NUM_FEATURES)
+    np.testing.assert_allclose(predict_windows(head, rows.features, plan), expected, atol=SAME)
+    assert set(sizes) == {3}
+    monkeypatch.setattr(module, "_BATCH_BYTES", 1)
+    assert len(predict_windows(head, rows.features, plan)) == len(plan)
+    assert sizes[-1] == 1
 
 
 def test_an_empty_plan_gives_no_predictions():
@@ -152,7 +211,7 @@ def test_a_head_is_told_of_padding_only_where_there_is_some():
     rows = table()
     plans = plans_of(rows)
     told = {name: head_inputs(rows.features, plan, np.arange(2))["mask"] is not None for name, plan in plans.items()}
-    assert told == {"drop": False, "hold": False, "predict drop": True, "predict hold": True, "sparse": True}
+    assert told == {name: name not in ("drop", "hold") for name in plans}
 
 
 def test_resident_training_is_host_training():

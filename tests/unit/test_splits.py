@@ -99,10 +99,12 @@ def test_dev_pictures_of_the_published_rule_are_whole_subjects_but_one():
     [
         ({"num_folds": 2}, "folds: expected at least 3 with rule 'subjects'. Received: 2"),
         ({"num_folds": 1, "rule": "images"}, "folds: expected at least 2"),
+        ({"num_folds": 1, "rule": "keep-test"}, "folds: expected at least 2 with rule 'keep-test'. Received: 1"),
         ({"fold": 10}, "fold: expected 0 to 9, of 10. Received: 10"),
         ({"fold": -1}, "fold: expected 0 to 9"),
+        ({"fold": 10, "rule": "keep-test"}, "fold: expected 0 to 9, of 10. Received: 10"),
         ({"fold": 1, "rule": "images"}, "rule 'images' has one division only. Expected fold 0. Received: 1"),
-        ({"rule": "people"}, "fold rule: expected one of subjects, images. Received: 'people'"),
+        ({"rule": "people"}, "fold rule: expected one of subjects, images, keep-test. Received: 'people'"),
         ({"seed": -1}, "seed of the folds: expected at least 0"),
     ],
 )
@@ -123,6 +125,52 @@ def test_splits_of_the_corpus_and_too_few_subjects_are_refused():
     assert {clip.split for clip in with_folds(few, Folds(4, rule="images")).clips} == {"train", "dev"}
     with pytest.raises(ManifestError, match=r"as many clips as folds, 25. Received: 24"):
         with_folds(few, Folds(25, rule="images"))
+
+
+def with_official_splits() -> Manifest:
+    """Seven subjects train, five are dev, three are test, and one is in train and dev; "S015" has no split."""
+    parts = ["train"] * 7 + ["dev"] * 5 + ["test"] * 3
+    manifest = manifest_of({f"S{number:03d}": 4 for number in range(16)})
+    splits = {f"S{number:03d}": split for number, split in enumerate(parts)}
+    clips = [replace(clip, split=splits.get(clip.subject)) for clip in manifest.clips]
+    clips[0] = replace(clips[0], split="dev")
+    return replace(manifest, dataset="omg", clips=tuple(clips), notes=("from the corpus",))
+
+
+@pytest.mark.parametrize("num_folds", [2, 5, 12])
+def test_folds_of_train_and_dev_leave_the_official_test_part_alone(num_folds):
+    official, judged = with_official_splits(), Counter()
+    outside = {clip.clip_id: clip.split for clip in official.clips if clip.split not in ("train", "dev")}
+    assert Counter(outside.values()) == {"test": 12, None: 4}
+    for fold in range(num_folds):
+        divided = with_folds(official, Folds(num_folds, fold, "keep-test"))
+        assert [replace(clip, split=None) for clip in divided.clips] == [
+            replace(clip, split=None) for clip in official.clips
+        ]
+        assert {clip.clip_id: clip.split for clip in divided.clips if clip.clip_id in outside} == outside
+        assert shared_subjects(divided.clips) == {}
+        assert divided.notes == official.notes
+        splits = {subject: found for subject, found in splits_of(divided).items() if found <= {"train", "dev"}}
+        assert len(splits) == 12
+        dev = [subject for subject, found in splits.items() if found == {"dev"}]
+        assert len(dev) in (12 // num_folds, -(-12 // num_folds))
+        judged.update(dev)
+    assert judged == {f"S{number:03d}": 1 for number in range(12)}
+
+
+def test_the_seed_deals_the_train_and_dev_parts_out_anew():
+    one, other = (splits_of(with_folds(with_official_splits(), Folds(4, 0, "keep-test", seed))) for seed in (0, 1))
+    assert one != other
+
+
+def test_what_has_no_official_train_and_dev_part_cannot_keep_its_test_part():
+    official = with_official_splits()
+    with pytest.raises(ManifestError, match="at least as many subjects as folds, 13. Received: 12 subjects"):
+        with_folds(official, Folds(13, 0, "keep-test"))
+    tests = replace(official, clips=tuple(clip for clip in official.clips if clip.split == "test"))
+    for without in (OFFICIAL, tests, replace(official, task_splits={"va": {}})):
+        with pytest.raises(ManifestError, match=r"'keep-test' divides the official train and dev parts(.|\n)*subjects"):
+            with_folds(without, Folds(4, 0, "keep-test"))
 
 
 def test_a_corpus_without_splits_is_told_about_folds():

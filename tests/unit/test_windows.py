@@ -170,6 +170,89 @@ def test_a_row_is_predicted_from_what_the_clip_has_before_it():
     assert following.plan.num_steps.tolist() == [1, 1, 2, 1, *range(1, 100), *[100] * 20]
 
 
+def tiles_by_hand(rows, config, wanted):
+    """(first row, number of rows) of every window under the target "every", by the words of the documentation."""
+    found = []
+    for begin, end in clips_of(rows):
+        start = begin
+        while start < end:
+            stop = start
+            while stop < end and stop - start < config.length and (config.gaps == "hold" or rows.valid[stop]):
+                stop += 1
+            if wanted[start:stop].any():
+                found.append((start, stop - start))
+            start = max(stop, start + 1)
+    return found
+
+
+@pytest.mark.parametrize("gaps", ["drop", "hold"])
+@pytest.mark.parametrize("length", [1, 3, 4, 50])
+def test_tiles_are_those_of_the_definition(gaps, length):
+    for seed in range(20):
+        rows = table([0, 13, 3, 1, 40, 4, 0, 5], seed, share_valid=0.7)
+        # neither stride nor the rule for labels has a say
+        config = WindowConfig(length, 1 + seed % 3, gaps, "every", ("every_step", "target")[seed % 2])
+        trained, predicted = make_plan(rows, config), prediction_plan(rows, config).plan
+        for plan, wanted in ((trained, rows.valid & rows.label_valid), (predicted, rows.valid)):
+            expected = tiles_by_hand(rows, config, wanted)
+            assert list(zip(plan.starts.tolist(), plan.num_steps.tolist(), strict=True)) == expected
+            np.testing.assert_array_equal(plan.target_rows, plan.starts + plan.num_steps - 1)
+            assert (plan.hold_index is None) == (gaps == "drop")
+
+
+@pytest.mark.parametrize("gaps", ["drop", "hold"])
+def test_every_valid_row_is_in_one_tile(gaps):
+    for seed in range(20):
+        rows = table([0, 13, 3, 1, 40, 4, 5], seed, share_valid=0.8)
+        prediction = prediction_plan(rows, WindowConfig(4, gaps=gaps, target="every"))
+        steps = prediction.plan.own_rows(np.arange(len(prediction.plan)))
+        counts = np.bincount(steps[steps >= 0], minlength=len(rows))
+        assert counts.max() == 1
+        assert counts[rows.valid].min() == 1
+        if gaps == "drop":
+            assert not counts[~rows.valid].any()
+        np.testing.assert_array_equal(prediction.how != NONE, counts == 1)
+        for window in steps:  # padding is at the right
+            assert (window[np.count_nonzero(window >= 0) :] < 0).all()
+        is_full = (steps >= 0).all(axis=1)
+        assert set(prediction.how[steps[is_full]].ravel()) == {WINDOW}
+        assert set(prediction.how[steps[~is_full][steps[~is_full] >= 0]]) == {SHORT}
+
+
+def test_a_remainder_and_a_short_clip_are_windows_of_their_own():
+    rows = table([7, 2, 6])
+    prediction = prediction_plan(rows, WindowConfig(3, gaps="hold", target="every"))
+    assert prediction.plan.starts.tolist() == [0, 3, 6, 7, 9, 12]
+    assert prediction.plan.num_steps.tolist() == [3, 3, 1, 2, 3, 3]
+    assert prediction.plan.padded
+    assert prediction.plan.rows(np.array([2, 3])).tolist() == [[6, -1, -1], [7, 8, -1]]
+    assert prediction.how.tolist() == [WINDOW] * 6 + [SHORT] * 3 + [WINDOW] * 6
+    assert not prediction_plan(table([6]), WindowConfig(3, target="every")).plan.padded
+
+
+def test_tiles_begin_anew_behind_a_gap_or_hold_across_it():
+    rows = table([8])
+    rows.valid[[2, 3]] = False
+    drop = make_plan(rows, WindowConfig(3, target="every"))
+    assert drop.rows(np.arange(3)).tolist() == [[0, 1, -1], [4, 5, 6], [7, -1, -1]]
+    hold = make_plan(rows, WindowConfig(3, gaps="hold", target="every"))
+    assert hold.rows(np.arange(3)).tolist() == [[0, 1, 1], [1, 4, 5], [6, 7, -1]]
+    assert hold.weights(np.arange(3)).tolist() == [[1, 1, 0], [0, 1, 1], [1, 1, 0]]
+    assert hold.mask(np.arange(3)).tolist() == [[True] * 3, [True] * 3, [True, True, False]]
+
+
+def test_predicting_needs_no_label_and_nothing_is_predicted_without_a_face():
+    rows = table([6, 5])
+    rows.label_valid[:] = False
+    rows.valid[:6] = False
+    config = WindowConfig(4, gaps="hold", target="every")
+    assert len(make_plan(rows, config)) == 0
+    prediction = prediction_plan(rows, config)
+    assert prediction.plan.starts.tolist() == [6, 10]
+    assert prediction.how.tolist() == [NONE] * 6 + [WINDOW] * 4 + [SHORT]
+    assert clips_without_window(rows, prediction.plan).tolist() == [0]
+
+
 def test_sparse_plans_pad_at_the_right_only():
     plan = SparsePlan(np.array([[4, 2, 9], [7, -1, -1]], np.int32), np.array([9, 7]))
     assert plan.padded
@@ -196,8 +279,9 @@ def test_a_corpus_is_planned_in_moments_and_without_copies():
     rows.valid[::997] = False
     start = time.process_time()
     for gaps in ("drop", "hold"):
-        make_plan(rows, WindowConfig(gaps=gaps, target="next"))
-        prediction_plan(rows, WindowConfig(gaps=gaps, target="next"))
+        for target in ("next", "every"):
+            make_plan(rows, WindowConfig(gaps=gaps, target=target))
+            prediction_plan(rows, WindowConfig(gaps=gaps, target=target))
     assert time.process_time() - start < 4  # 0.5 s when nothing else runs; a loop over rows takes longer
     tracemalloc.start()
     plan = make_plan(rows, WindowConfig(target="next"))
@@ -209,8 +293,8 @@ def test_a_corpus_is_planned_in_moments_and_without_copies():
 
 def test_no_rows_and_no_window_are_no_error():
     rows = table([])
-    config = WindowConfig()
-    assert len(make_plan(rows, config)) == len(prediction_plan(rows, config).plan) == 0
+    for config in (WindowConfig(target="every"), WindowConfig()):
+        assert len(make_plan(rows, config)) == len(prediction_plan(rows, config).plan) == 0
     short = table([7, 50])
     plan = make_plan(short, config)
     assert len(plan) == 0
