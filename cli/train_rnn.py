@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .options import cache_option, fold_options, folds_of, json_option, resolve_cache, root_option
 from .progress import EpochLines
 
 _TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
+# option -> the heads that know what to do with it
+_READ_BY = {
+    **dict.fromkeys(("cells", "layers", "bidirectional"), ("rnn",)),
+    **dict.fromkeys(("units", "dropout"), ("rnn", "cnn-1rnn", "cnn-multi-rnn")),
+    "stride": ("rnn", "mean"),
+    **dict.fromkeys(("landmarks", "landmark_units", "fc_tap", "fc_units", "joint_units"), tuple(_TAP_HEADS)),
+}
+_FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 
 
 @click.command("train-rnn")
@@ -90,6 +99,7 @@ def train_rnn(
     from emopipe.stages.rnn_config import TrainRnnConfig
     from emopipe.stages.train_rnn import train_rnn as train
 
+    _check_options(head, taps, landmarks)
     over_taps = head in _TAP_HEADS
     if over_taps:
         from emopipe.models.tap_heads import TapHeadConfig
@@ -101,10 +111,6 @@ def train_rnn(
             streams=taps, rnns=_TAP_HEADS[head], fc_tap=fc_tap, fc_units=fc_units, landmarks=landmarks,
             landmark_units=landmark_units, joint_units=joint_units, **chosen,
         )  # fmt: skip
-    elif landmarks or landmark_units or fc_tap or joint_units:
-        raise click.UsageError(
-            f"--landmarks, --fc-tap, --joint-units: are for heads over taps. Received --head {head}."
-        )
     else:
         settings |= {"head": head, "taps": taps, "units": _numbers(units), "dropout": dropout or 0.0}
     config = TrainRnnConfig(
@@ -126,6 +132,20 @@ def train_rnn(
         progress=EpochLines(),
     )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
+
+
+def _check_options(head: str, taps: tuple[str, ...], landmarks: bool) -> None:
+    """Refuse options that this head would not look at."""
+    context = click.get_current_context()
+    given = [name for name in _READ_BY if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        if head not in _READ_BY[name]:
+            raise click.UsageError(f"{option}: is for --head {', '.join(_READ_BY[name])}. Received: --head {head}.")
+        if name in _FOR_FC and "fc" not in taps:
+            raise click.UsageError(f"{option}: is for the layer fc. Expected --tap fc too.")
+        if name == "landmark_units" and not landmarks:
+            raise click.UsageError(f"{option}: is for the landmarks. Expected --landmarks too.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """A CNN and a head as one network that learns as a whole, from crops to predictions."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from emopipe.faces.normalisation import InputSpec
@@ -22,17 +23,30 @@ def join(cnn: "keras.Model", spec: InputSpec, head: "keras.Model", num_extra: in
         the extra columns.
     """
     import keras
-    from keras import layers
+    from keras import layers, ops
 
-    num_pixels = spec.size_px * spec.size_px * spec.channels
+    outputs = cnn.output if isinstance(cnn.output, list) else [cnn.output]
+    width = sum(output.shape[1] for output in outputs)
+
+    class Frames(layers.Layer):  # type: ignore[misc]
+        """All steps of all windows as one batch; `TimeDistributed` makes a copy of the network for every step."""
+
+        def __init__(self) -> None:
+            super().__init__(name="frames")
+            self.cnn = cnn
+
+        def call(self, pixels: Any, training: Any = None) -> Any:
+            taps = self.cnn(ops.reshape(pixels, (-1, *spec.shape)), training=training)
+            vector = ops.concatenate(taps, axis=-1) if isinstance(taps, list) else taps
+            return ops.reshape(vector, (-1, ops.shape(pixels)[1], width))
+
+        def compute_output_spec(self, pixels: Any, training: Any = None) -> Any:
+            return keras.KerasTensor((*pixels.shape[:2], width), "float32")
+
+    num_pixels = math.prod(spec.shape)
     features = keras.Input((None, num_pixels + num_extra), name="features")
     mask = keras.Input((None,), dtype="bool", name="mask", optional=True)
-    crop = keras.Input((num_pixels,), name="pixels")
-    taps = cnn(layers.Reshape(spec.shape, name="crop")(crop))
-    vector = taps if not isinstance(taps, list) else layers.Concatenate(name="vector")(taps)
-    cnn_of_steps = layers.TimeDistributed(keras.Model(crop, vector, name="cnn"), name="steps")
-    parts: list[Any] = [cnn_of_steps(features[:, :, :num_pixels])]
+    x = Frames()(features[:, :, :num_pixels])
     if num_extra:
-        parts.append(features[:, :, num_pixels:])
-    x = parts[0] if len(parts) == 1 else layers.Concatenate(name="columns")(parts)
+        x = layers.Concatenate(name="columns")([x, features[:, :, num_pixels:]])
     return keras.Model({"features": features, "mask": mask}, head({"features": x, "mask": mask}), name="end_to_end")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
+from emopipe.datasets.splits import Folds
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import WindowConfig
 from emopipe.recipes import kollias2020_sentences as say
@@ -107,7 +108,8 @@ def _recipe(
     chain = (say.SCRATCH,) if pretrain == "omg" else (say.CHAIN.format(corpus=_NAMES[pretrain]),)
     phantoms = {dataset: _PHANTOMS[dataset] for dataset in experiment.datasets}
     places = (places,) if isinstance(places, Place) else places
-    deviations = (*chain, *notes, *say.COMMON)
+    division = (say.AFFWILD_DEV,) if pretrain == "affwild" else ()
+    deviations = (*chain, *division, *notes, *say.COMMON)
     return Recipe(f"kollias2020/{name}", PAPER, places, experiment, published, deviations, phantoms, variants or {})
 
 
@@ -136,7 +138,8 @@ def _with_head(experiment: UtteranceExperiment, **changes: Any) -> UtteranceExpe
 
 
 def _on(pretrain: str, experiment: UtteranceExperiment) -> UtteranceExperiment:
-    return replace(experiment, pretrain=pretrain)
+    folds = Folds(10, 0, "keep-test") if pretrain == "affwild" else None  # it has no validation part
+    return replace(experiment, pretrain=pretrain, pretrain_folds=folds)
 
 
 def _fused(level: Any, *members: UtteranceExperiment) -> FusionExperiment:

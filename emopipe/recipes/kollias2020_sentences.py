@@ -33,6 +33,10 @@ MEMBERS: Final = (
 )
 SCRATCH: Final = "From scratch means VGG-Face's weights for the CNN, which then learns the utterances' frames."
 CHAIN: Final = "CNN and head learn the frames and sequences of {corpus} first; the head goes on with the utterances."
+AFFWILD_DEV: Final = (
+    "Aff-Wild comes without a validation set: a tenth of its training videos says which epoch is kept; the paper does "
+    "not say how its epochs were chosen."
+)
 NO_NUMBER: Final = "The paper names this experiment and prints no number for it."
 TWO_LAYERS: Final = "The paper does not say which two layers; here the last pooling and fc."
 JOINT_UNITS: Final = (

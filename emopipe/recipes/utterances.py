@@ -48,6 +48,7 @@ class UtteranceExperiment:
         end_to_end_rate: learning rate at which CNN and head then learn together; None to keep the CNN as it is.
         split: what is scored.
         steps: how much of the post-processing is applied.
+        pretrain_folds: how the corpus that comes first is divided; None for its own splits.
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class UtteranceExperiment:
     end_to_end_rate: float | None = None
     split: str = "test"
     steps: Steps = "all"
+    pretrain_folds: Folds | None = None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ class UtteranceExperiment:
             self.cnn, width=_SMOKE_WIDTH, weights="none", epochs=1, steps_per_epoch=_SMOKE_STEPS,
             batch_size=_SMOKE_BATCH,
         )  # fmt: skip
-        return replace(self, cnn=cnn, rnn=_smoke_head(self.rnn))
+        folds = None if self.pretrain_folds is None else replace(self.pretrain_folds, num_folds=_SMOKE_FOLDS)
+        return replace(self, cnn=cnn, rnn=_smoke_head(self.rnn), pretrain_folds=folds)
 
     def run(self, bench: Bench) -> Outcome:
         """As `Experiment.run`."""
@@ -81,13 +84,15 @@ class UtteranceExperiment:
         """The run folder of the head; what is finished is reused."""
         first = self.pretrain or self.dataset
         faces = cached_faces(bench, first, self.faces)
-        cnn = trained_cnn(bench, first, faces, replace(self.cnn, targets=("valence", "arousal")))
+        cnn = trained_cnn(
+            bench, first, faces, replace(self.cnn, targets=("valence", "arousal"), folds=self.pretrain_folds)
+        )
         rnn, taps = self.rnn, self.cached_taps or self.rnn.table_taps
         if self.pretrain:
             cached_faces(bench, self.dataset, self.faces)
             features = cached_features(bench, self.pretrain, self.faces, cnn, taps)
-            # Folds divide the utterances.
-            before = trained_rnn(bench, self.pretrain, features, cnn, replace(rnn, folds=None))
+            # The head's own folds divide the utterances.
+            before = trained_rnn(bench, self.pretrain, features, cnn, replace(rnn, folds=self.pretrain_folds))
             rnn = replace(rnn, init=str(before))
         features = cached_features(bench, self.dataset, self.faces, cnn, taps)
         if self.end_to_end_rate is None:

@@ -11,7 +11,7 @@ from emopipe.config import from_dict
 from emopipe.errors import ConfigError
 from emopipe.files import sha256_of_file
 from emopipe.metrics import concordance
-from emopipe.models.bundle import begin_run
+from emopipe.models.bundle import begin_run, open_run
 from emopipe.models.engines import load_keras
 from emopipe.models.fusion import FusionLayer, join_heads
 from emopipe.models.tap_heads import FC, LANDMARKS, NUM_LANDMARK_NUMBERS, TapHeadConfig
@@ -168,10 +168,12 @@ def _members(runs: Sequence[Path]) -> list[Trained]:
     """
     if len(runs) < 2:
         raise ConfigError(f"fuse: expected at least two runs. Received: {len(runs)}.")
-    members = [open_trained(run) for run in runs]
-    for member in members:
-        if member.run.kind != "rnn" or member.classes:
-            raise ConfigError(f"{member.run.folder}: expected a run of train-rnn that predicts numbers, to be fused.")
+    members = []
+    for run in runs:
+        member = open_trained(run) if open_run(run).kind == "rnn" else None
+        if member is None or member.classes:
+            raise ConfigError(f"{run}: expected a run of train-rnn that predicts numbers, to be fused.")
+        members.append(member)
     first = members[0]
     for member in members[1:]:
         ours, theirs = (each.run.content["settings"] for each in (first, member))
@@ -201,7 +203,7 @@ def _tap_heads(members: Sequence[Trained]) -> list[TapHeadConfig]:
     first, heads = members[0], []
     for member in members:
         settings = member.run.content["settings"]
-        if not settings.get("tap_head") or member.reads != "features":
+        if not settings.get("tap_head") or settings.get("fusion") or member.reads != "features":
             raise ConfigError(
                 f"{member.run.folder}: expected a head over taps on cached features, for its RNNs are joined.\n"
                 "Fuse others with --level decision."

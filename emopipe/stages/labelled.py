@@ -66,7 +66,7 @@ class LabelledSplit:
 def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str | None = None) -> LabelledSplit:
     """Join the cached clips of one split with their labels, by frame number or time.
 
-    Clips that are not cached or not annotated are left out and counted in the notes.
+    Clips without media, and those that are not cached or not annotated, are left out and counted in the notes.
 
     Args:
         plan: the corpus and the keys of its clips.
@@ -91,7 +91,7 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
             "Expected at least one. Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     places = _places(plan, cache, kind, split, annotated)
-    notes = _notes(split, task, kind, len(clips), len(annotated), len(places))
+    notes = (*_notes(split, task, kind, len(clips), len(annotated), len(places)), *_without_media(plan, split, task))
     joined, targets, classes = _joined(adapter, cache, task, places)
     if not any(clip.valid.any() for clip in joined):
         raise ManifestError(
@@ -120,7 +120,7 @@ def unlabelled_clips(
         found.append(LabelledClip(record, entry, clip, values, np.zeros(len(frame_index), bool), frame_index))
     ordered = tuple(sorted(found, key=lambda labelled: labelled.clip.clip_id))
     notes = (f"split '{split}' has no '{task}' labels: its predictions are written, nothing is scored.",)
-    missing = _notes(split, task, kind, len(clips), len(clips), len(places))
+    missing = (*_notes(split, task, kind, len(clips), len(clips), len(places)), *_without_media(plan, split, task))
     return LabelledSplit(plan.manifest.dataset, split, task, targets, (), ordered, (*notes, *missing))
 
 
@@ -158,6 +158,19 @@ def _notes(split: str, task: str, kind: str, num_clips: int, num_annotated: int,
             f"{num_annotated - num_present} of {num_annotated} clips of split '{split}' have no cached {kind}."
         )
     return tuple(notes)
+
+
+def _without_media(plan: Plan, split: str, task: str) -> tuple[str, ...]:
+    """A sentence about the clips of a split that the corpus lists and whose media are not there."""
+    manifest = plan.manifest.for_task(task)
+    listed, absent = (
+        [clip for clip in clips if split in ("all", clip.split or "none")]
+        for clips in ((*manifest.clips, *manifest.missing), manifest.missing)
+    )
+    if not absent:
+        return ()
+    first = absent[0].clip_id
+    return (f"{len(absent)} of {len(listed)} clips of split '{split}' have no media (the first: '{first}').",)
 
 
 def _joined(

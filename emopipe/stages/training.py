@@ -183,7 +183,8 @@ def train(
             `keras.utils.PyDataset` or whatever else of known length `keras.Model.fit` takes as `x`.
         evaluate: the dev split's scores with the network as it is now.
         schedule: when it ends.
-        seed: of what draws from the backend's own generator and not from a layer's, as dropout does on torch.
+        seed: of what draws from the backend's own generator and not from a layer's, as dropout does on torch. Others
+            are not seeded: TensorFlow would forget its compiled functions with it, which costs seconds every epoch.
         progress: told each epoch.
         finish_network: called with the saved `.keras` file before it becomes the run's network.
 
@@ -277,9 +278,10 @@ def _epoch(
     evaluate: Callable[[], Mapping[str, float]],
     seed: int,
 ) -> dict[str, Number]:
-    import keras
+    if keras_backend() == "torch":  # elsewhere layers draw from generators of their own; see also `train`
+        import keras
 
-    keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     start = time.perf_counter()
     loss = fit_epoch(model, batches(epoch))
     check_finite(run, "loss", loss)
