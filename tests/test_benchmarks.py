@@ -1,4 +1,4 @@
-"""The benchmark of stage two runs and measures every line; how fast anything is decides nothing here."""
+"""The benchmarks of stage two and of taps run and measure every line; how fast anything is decides nothing here."""
 
 import json
 import runpy
@@ -12,11 +12,19 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 LINES = ("feeding", "torch", "memory", "resident", "crops", "epoch")
 
 
-def run_benchmark(out: Path, *options: str) -> dict:
-    command = [sys.executable, str(BENCHMARKS / "stage_two.py"), "--quick", "--out", str(out), *options]
+def run_benchmark(out: Path, *options: str, program: str = "stage_two") -> dict:
+    command = [sys.executable, str(BENCHMARKS / f"{program}.py"), "--quick", "--out", str(out), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(out.read_text())
+
+
+def rendered(name: str, found: dict) -> str:
+    """What README.md would say, whose tables are whole."""
+    text = runpy.run_path(str(BENCHMARKS / "tables.py"))[name](found)
+    for table in text.split("\n\n"):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    return text
 
 
 @pytest.mark.slow
@@ -39,9 +47,7 @@ def test_every_line_of_stage_two_is_measured(tmp_path, monkeypatch):
     assert len(crops["bytes_read"]) == 3  # how many depends on where the folder lies
     assert crops["stored_crops_bytes"] < crops["raw_crops_bytes"]
     assert found["epoch"]["published_s"] == 217
-    rendered = runpy.run_path(str(BENCHMARKS / "tables.py"))["stage_two"](found)
-    assert len({line.count("|") for line in rendered.splitlines()}) == 1
-    assert "windows/s" in rendered
+    assert "windows/s" in rendered("stage_two", found)
 
 
 def test_one_line_is_measured_alone_and_leaves_the_others(tmp_path):
@@ -50,3 +56,31 @@ def test_one_line_is_measured_alone_and_leaves_the_others(tmp_path):
     found = run_benchmark(out, "--only", "torch")
     assert found["feeding"] == {"kept": True}
     assert found["torch"]["torch"] == "not measured"
+
+
+@pytest.mark.slow
+def test_heads_over_taps_are_measured_from_the_cache_end_to_end_and_from_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = run_benchmark(tmp_path / "stage_two_omg.json", program="stage_two_omg")
+    (one,) = found["epoch"]["widths"]
+    assert one["num_parameters"]["end_to_end"] > one["num_parameters"]["cached"]
+    assert one["end_to_end_of_cached"]["rounds"] == 2
+    flat = found["flat"]
+    assert {name: peak["from_disk"] for name, peak in flat["peaks"].items()} == {"few": 2, "all": 2, "in_memory": 0}
+    assert flat["peaks"]["all"]["frames"] == 20 * flat["peaks"]["few"]["frames"]
+    assert all(peak["imports_mb"] < peak["peak_mb"] for peak in flat["peaks"].values())
+    assert flat["disk_of_memory"]["rounds"] == 2
+    text = rendered("stage_two_omg", found)
+    assert "end to end, s" in text
+    assert "stays on disk" in text
+
+
+@pytest.mark.slow
+def test_three_taps_are_measured_against_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = run_benchmark(tmp_path / "taps.json", program="taps")
+    assert found["one_pass"]["three_of_one"]["rounds"] == 2
+    short, long = found["disk"]
+    assert long["frames"] == 10 * short["frames"]
+    assert long["flat_of_pooled"] > 1
+    assert "pool2:grid4, pool5:flat, conv8:gap" in rendered("taps", found)

@@ -15,15 +15,16 @@ from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.errors import ConfigError, MediaError, RunError, WeightsError
 from emopipe.media.video import probe, read_frames, write_video
+from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.evaluate import evaluate
 from emopipe.stages.extract import extract
 from emopipe.stages.import_head import import_head
 from emopipe.stages.phantom import make_phantom
 from emopipe.stages.predict import Predictor, predict_files
+from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
-from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import train_rnn
 
 write_checkpoint = runpy.run_path(str(Path(__file__).parent / "keras2_checkpoint.py"))["write_checkpoint"]
@@ -33,6 +34,14 @@ DEV_CLIP = "video3_2"  # subject 1 of the phantom, see `AffWild2Layout.plan`
 TEST_CLIP = "5-25-320x240"
 HEAD = TrainRnnConfig(
     units=(8,), window=WindowConfig(WINDOW, target="next"), epochs=12, patience=None, batch_size=32, learning_rate=0.05
+)
+TAPS = TrainRnnConfig(
+    tap_head=TapHeadConfig(("dense", "fc"), "one", fc_units=8, units=(6,)),
+    window=WindowConfig(WINDOW, gaps="hold", target="every"),
+    epochs=4,
+    patience=None,
+    batch_size=8,
+    optimiser="adam",
 )
 
 
@@ -44,6 +53,7 @@ class Made:
     cache: Path
     head: Path
     cnn: Path
+    taps: Path
 
     @property
     def dev_video(self) -> Path:
@@ -53,13 +63,14 @@ class Made:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, kept_weights) -> Made:
     folder = tmp_path_factory.mktemp("predict")
-    found = Made(folder / "corpus", folder / "cache", folder / "head", folder / "cnn")
+    found = Made(folder / "corpus", folder / "cache", folder / "head", folder / "cnn", folder / "taps")
     make_phantom(found.corpus, PhantomSettings("affwild2", 4, 2.0, seed=3), num_workers=1)
     shutil.copytree(kept_weights, found.cache / "weights")
     backbone = BackboneRequest("khorrami", "none")
     report = extract(ExtractSpec("phantom", found.corpus, found.cache, FacesConfig(), backbone))
     assert report.is_complete
     train_rnn(HEAD, cache=found.cache, run=found.head)
+    train_rnn(TAPS, cache=found.cache, run=found.taps)
     config = TrainCnnConfig(epochs=1, steps_per_epoch=1, batch_size=16)
     train_cnn(config, dataset="phantom", root=found.corpus, cache=found.cache, run=found.cnn, num_readers=0)
     return found
@@ -83,7 +94,7 @@ def frames_of(video: Path) -> list[np.ndarray]:
     return [frame.image for frame in read_frames(video)]
 
 
-@pytest.mark.parametrize("kind", ["head", "cnn"])
+@pytest.mark.parametrize("kind", ["head", "cnn", "taps"])
 @pytest.mark.parametrize(("clip", "side", "split"), [(DEV_CLIP, "", "dev"), ("video1_right", "right", "train")])
 def test_predict_says_what_evaluate_said_without_cache_and_corpus(made, tmp_path, kind, clip, side, split):
     run = getattr(made, kind)
@@ -103,7 +114,7 @@ def test_predict_says_what_evaluate_said_without_cache_and_corpus(made, tmp_path
         hidden.rmdir()
     found = rows_of(outcome.table)
     assert [row["how"] for row in found] == [row["how"] for row in stored]
-    assert {row["how"] for row in found} - {"none"} == ({"short", "window"} if kind == "head" else {"frame"})
+    assert {row["how"] for row in found} - {"none"} == ({"frame"} if kind == "cnn" else {"short", "window"})
     one, other = (numbers(rows, "valence", "arousal") for rows in (found, stored))
     assert np.array_equal(np.isnan(one), np.isnan(other))
     assert np.nanmax(np.abs(one - other)) <= TOLERANCE

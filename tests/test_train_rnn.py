@@ -347,3 +347,36 @@ def test_recordings_without_splits_are_divided_by_people(tmp_path):
         assert len(set.union(*people)) == 4 == sum(map(len, people))
         runs.append(parts[2])
     assert len(set.union(*runs)) == 8  # every take is tested once
+
+
+def test_clips_with_one_label_each_are_scored_as_clips(tmp_path):
+    root, cache, run = tmp_path / "recordings", tmp_path / "cache", tmp_path / "run"
+    root.mkdir()
+    means = {
+        f"{split}{number}": (split, number, *labels_of(split, number).mean(axis=0).round(4))
+        for split, count in CLIPS.items()
+        for number in range(count)
+    }
+    lines = [f"{name},{split},person{number},{valence},{arousal}"
+             for name, (split, number, valence, arousal) in means.items()]  # fmt: skip
+    for name in means:
+        (root / f"{name}.mp4").write_bytes(name.encode())
+    (root / "labels.csv").write_text("\n".join(["clip,split,subject,valence,arousal", *lines]) + "\n")
+    write_features(root, cache, "tiny", dataset="folder")
+    train_rnn(replace(SMALL, epochs=4), cache=cache, run=run)
+    assert open_run(run).content["of_clips"]
+    found = evaluate(run, split="dev", cache=cache, num_bootstrap=0)
+    assert (found.unit, found.num_units, found.num_scored) == ("clips", 3, 3)
+    rows = list(csv.DictReader(found.predictions.open()))
+    assert [row["clip"] for row in rows] == ["dev0", "dev1", "dev2"]
+    assert {score.metric for score in found.scores} >= {"ccc", "mse_overall"}
+    assert "ccc_raw" not in {score.metric for score in found.scores}  # a head that predicts one step has no sequences
+    frames = list(csv.DictReader((run / "predictions" / "dev_frames.csv").open()))
+    for row in rows:
+        mine = np.array([float(each["valence"]) for each in frames if each["clip"] == row["clip"] and each["valence"]])
+        assert len(mine) == NUM_FRAMES - 1 == int(row["valid"])
+        assert float(row["valence"]) == pytest.approx(np.median(mine), abs=1e-5)
+        assert float(row["valence_label"]) == pytest.approx(means[row["clip"]][2], abs=1e-5)
+    ccc = next(score.value for score in found.scores if (score.metric, score.target) == ("ccc", "valence"))
+    columns = (np.array([float(row[name]) for row in rows]) for name in ("valence_label", "valence"))
+    assert ccc == pytest.approx(concordance(*columns), abs=1e-4)

@@ -375,9 +375,9 @@ TEN_FOLD = _recipe(
     "official test set are averaged.",
     say.NO_NUMBER,
 )
-_SUBMITTED = (
-    _on("affwild", _TWO_TO_ONE),
-    _on("affwild", replace(_with_head(_CNN3RNN, streams=("conv13:grid4", _POOL5, "fc")), cached_taps=())),
+_SUBMITTED = tuple(
+    _on("affwild", replace(member, cached_taps=("conv13:grid4", _POOL5)))
+    for member in (_TWO_TO_ONE, _with_head(_CNN3RNN, streams=("conv13:grid4", _POOL5, "fc")))
 )
 _STEPS: Final[tuple[tuple[int, str, Steps], ...]] = (
     (1, "Submission I: as predicted", "none"),
@@ -388,7 +388,7 @@ SUBMISSION_1, SUBMISSION_2, SUBMISSION_3 = (
     _recipe(
         f"submission-{number}",
         Place("Section 7.2", label),
-        replace(_fused("decision", *(replace(member, cached_taps=()) for member in _SUBMITTED)), steps=steps),
+        replace(_fused("decision", *_SUBMITTED), steps=steps),
         _NOTHING,
         "CNN2-to-1RNN and CNN-3RNN-last-conv_last-pool_fc; how the two were put together is not said, here by the "
         "decision-level fusion.",

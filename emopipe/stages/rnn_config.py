@@ -109,8 +109,10 @@ class TrainRnnConfig:
         every = self.window.target == "every"
         if self.tap_head is None:
             if every or self.end_to_end:
-                what = 'the target "every"' if every else "end_to_end"
-                raise ConfigError(f"{what}: is for heads over taps. Expected a tap_head.")
+                what = 'the target "every"' if every else "training end to end"
+                raise ConfigError(
+                    f"{what}: is for heads over taps (cnn, cnn-1rnn, cnn-multi-rnn). Received: {self.head}."
+                )
             return
         if not every:
             raise ConfigError(

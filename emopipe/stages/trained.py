@@ -136,8 +136,11 @@ def open_trained(folder: Path) -> Trained:
     """
     run = open_run(folder)
     content, settings = run.content, run.content["settings"]
+    if run.kind == "fusion":
+        raise RunError(f"{folder}: is an average of other runs. Expected a run that was trained.")
     if not content.get("finished"):
-        raise RunError(f"{folder}: its training is not over. Run its train-{run.kind} command again; it goes on.")
+        command = "fuse" if settings.get("fusion") else f"train-{run.kind}"
+        raise RunError(f"{folder}: its training is not over. Run its {command} command again; it goes on.")
     if not run.network.is_file():
         raise RunError(f"{folder}: has no network.keras. Expected a whole run folder; copy it again, or train again.")
     is_head = run.kind == "rnn"
