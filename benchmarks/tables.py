@@ -20,6 +20,8 @@ def main() -> None:
         "recognition": recognition,
         "cached_crops": cached_crops,
         "stage_two": stage_two,
+        "taps": taps,
+        "stage_two_omg": stage_two_omg,
     }
     for name, table in tables.items():
         path = HERE / "results" / f"{name}.json"
@@ -167,6 +169,65 @@ def stage_two(content: dict[str, Any]) -> str:
              found["published_s"], ""]
         )  # fmt: skip
     return grid(["what", "measured", "against", "measured", "ratio"], rows)
+
+
+def taps(content: dict[str, Any]) -> str:
+    """Three taps against one, and the bytes of each field."""
+    found = content["one_pass"]
+    names, numbers, seconds = found["taps"], found["numbers_per_frame"], found["seconds"]
+    speed = {side: f"{content['frames'] / statistics.median(seconds[side]):,.4g}" for side in names}
+    pass_rows: list[list[object]] = [
+        [", ".join(names[side]), numbers[side], speed[side], _spread(found["three_of_one"]) if side == "three" else ""]
+        for side in ("three", "one")
+    ]
+    disk_rows: list[list[object]] = []
+    for one in content["disk"]:
+        sizes = {name.removeprefix("taps/"): size for name, size in one["bytes_per_frame"].items()}
+        for layout in ("flat", "pooled"):
+            each = ", ".join(f"{name} {sizes[name]:,.0f}" for name in one[layout]["fields"])
+            disk_rows.append(
+                [one["frames"], layout, each, f"{one[layout]['bytes_per_frame']:,.0f}",
+                 one["flat_of_pooled"] if layout == "flat" else ""]
+            )  # fmt: skip
+    parts = [
+        f"VGG-Face layout at width {content['width']:g}, {found['engine']}.",
+        grid(["taps in one pass", "numbers per frame", "frames/s", "time, of one tap's"], pass_rows),
+        "Stored bytes per frame:",
+        grid(["frames of the clip", "taps", "each field", "together", "times the pooled"], disk_rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def stage_two_omg(content: dict[str, Any]) -> str:
+    """An epoch from the cache and end to end, and what a flat tap needs."""
+    parts = []
+    if found := content.get("epoch"):
+        rows: list[list[object]] = [
+            [f"{one['width']:g}", one["sequences"], f"{one['num_parameters']['cached']:,}",
+             f"{one['num_parameters']['end_to_end']:,}", _middle(one["epoch_s"]["cached"]),
+             _middle(one["epoch_s"]["end_to_end"]), _spread(one["end_to_end_of_cached"]), one["features_made_once_s"]]
+            for one in found["widths"]
+        ]  # fmt: skip
+        header = ["width", f"sequences of {found['sequence']}", "numbers that learn: head", "with the CNN",
+                  "epoch from the cache, s", "end to end, s", "ratio", "making the features, once, s"]  # fmt: skip
+        parts.append(grid(header, rows))
+    if found := content.get("flat"):
+        names = {"few": "stays on disk", "all": "stays on disk", "in_memory": "in memory"}
+        rows = [
+            [how, f"{one['frames']:,}", f"{one['matrix_mb']:.0f}", one["imports_mb"], one["peak_mb"]]
+            for how, one in ((names[name], found["peaks"][name]) for name in names)
+        ]
+        seconds = {side: _middle(values) for side, values in found["epoch_s"].items()}
+        times = found["peaks"]["all"]["frames"] / found["peaks"]["few"]["frames"]
+        of_matrix = f"{found['above_few_mb']:.0f} MB more, {found['above_few_of_matrix']} × what the matrix grows by"
+        parts += [
+            f"Flat pool2, {found['features']:,} numbers per frame, an RNN of {', '.join(map(str, found['units']))} "
+            f"units over it ({found['peaks']['all']['num_parameters']:,} numbers that learn):",
+            grid(["the matrix", "frames", "its size, MB", "after the imports, MB", "peak memory, MB"], rows),
+            f"On disk, {times:g} times the frames need {of_matrix}. An epoch takes {seconds['disk']} s from disk and "
+            f"{seconds['memory']} s from memory: {_spread(found['disk_of_memory'])} times as long.",
+        ]
+    return "\n\n".join(parts)
 
 
 def _middle(values: list[float]) -> str:
