@@ -212,20 +212,22 @@ def stage_two_omg(content: dict[str, Any]) -> str:
                   "epoch from the cache, s", "end to end, s", "ratio", "making the features, once, s"]  # fmt: skip
         parts.append(grid(header, rows))
     if found := content.get("flat"):
-        names = {"few": "stays on disk", "all": "stays on disk", "in_memory": "in memory"}
         rows = [
-            [how, f"{one['frames']:,}", f"{one['matrix_mb']:.0f}", one["imports_mb"], one["peak_mb"]]
-            for how, one in ((names[name], found["peaks"][name]) for name in names)
-        ]
+            ["is held" if name == "in_memory" else "stays on disk", f"{one['frames']:,}", f"{one['matrix_mb']:.0f}",
+             ", ".join(map(str, one["units"])), f"{one['num_parameters']:,}", one["imports_mb"], one["peak_mb"]]
+            for name, one in found["peaks"].items()
+        ]  # fmt: skip
+        header = ["the matrix", "frames", "its size, MB", "GRU units", "numbers that learn", "after the imports, MB",
+                  "peak memory, MB"]  # fmt: skip
         seconds = {side: _middle(values) for side, values in found["epoch_s"].items()}
         times = found["peaks"]["all"]["frames"] / found["peaks"]["few"]["frames"]
-        of_matrix = f"{found['above_few_mb']:.0f} MB more, {found['above_few_of_matrix']} × what the matrix grows by"
         parts += [
-            f"Flat pool2, {found['features']:,} numbers per frame, an RNN of {', '.join(map(str, found['units']))} "
-            f"units over it ({found['peaks']['all']['num_parameters']:,} numbers that learn):",
-            grid(["the matrix", "frames", "its size, MB", "after the imports, MB", "peak memory, MB"], rows),
-            f"On disk, {times:g} times the frames need {of_matrix}. An epoch takes {seconds['disk']} s from disk and "
-            f"{seconds['memory']} s from memory: {_spread(found['disk_of_memory'])} times as long.",
+            f"Flat pool2, {found['features']:,} numbers per frame:",
+            grid(header, rows),
+            f"On disk, {times:g} times the frames need {found['above_few_mb']:.0f} MB more, "
+            f"{found['above_few_of_matrix']} × what the matrix grows by. "
+            f"With {', '.join(map(str, found['units']))} units an epoch takes {seconds['disk']} s from disk and {seconds['memory']} s from memory, "
+            f"{_spread(found['disk_of_memory'])} times as long.",
         ]
     return "\n\n".join(parts)
 
