@@ -226,8 +226,8 @@ def stage_two_omg(content: dict[str, Any]) -> str:
             grid(header, rows),
             f"On disk, {times:g} times the frames need {found['above_few_mb']:.0f} MB more, "
             f"{found['above_few_of_matrix']} × what the matrix grows by. "
-            f"With {', '.join(map(str, found['units']))} units an epoch takes {seconds['disk']} s from disk and {seconds['memory']} s from memory, "
-            f"{_spread(found['disk_of_memory'])} times as long.",
+            f"With {', '.join(map(str, found['units']))} units an epoch takes {seconds['disk']} s from disk "
+            f"and {seconds['memory']} s from memory, {_spread(found['disk_of_memory'])} times as long.",
         ]
     return "\n\n".join(parts)
 
