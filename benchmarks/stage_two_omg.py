@@ -59,7 +59,7 @@ class Sizes:
         widths: share of the published channels and units of fc -> sequences of an epoch.
         units: of the GRU layers over flat pool2.
         few_units: of those whose memory is compared: what the wide ones need for themselves differs by hundreds of MB
-            from call to call, for TensorFlow has the gradients of up to 32 steps in flight.
+            from call to call.
         flat_features, flat_frames, limit_mb: of the matrix on disk, and what the training may hold of it.
         rounds: of both lines.
     """
