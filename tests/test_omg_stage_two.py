@@ -424,7 +424,7 @@ def test_options_that_do_not_fit_are_one_message(made, call, tmp_path):
         (1, ("--head", "cnn-1rnn", "--tap", "pool9:gap", "--end-to-end"), "has no tap 'pool9:gap'"),
         (1, ("--head", "cnn-1rnn", *taps, "--init", tmp_path / "no"), "is not a run folder"),
         (1, ("--target", "every"), 'the target "every": is for heads over taps'),
-        (1, ("--end-to-end",), "end_to_end: is for heads over taps"),
+        (1, ("--end-to-end",), "training end to end: is for heads over taps"),
         (2, ("--landmarks",), "--landmarks: is for --head cnn, cnn-1rnn, cnn-multi-rnn. Received: --head rnn"),
         (2, ("--joint-units", "3"), "--joint-units: is for --head cnn, cnn-1rnn, cnn-multi-rnn"),
         (2, ("--fc-units", "3", "--head", "mean"), "--fc-units: is for --head cnn"),
