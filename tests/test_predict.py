@@ -21,7 +21,7 @@ from emopipe.stages.evaluate import evaluate
 from emopipe.stages.extract import extract
 from emopipe.stages.import_head import import_head
 from emopipe.stages.phantom import make_phantom
-from emopipe.stages.predict import Predictor, predict_files
+from emopipe.stages.predict import Predictor, check_names, predict_files
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
@@ -224,6 +224,13 @@ def test_two_videos_of_one_name_are_refused_before_anything_is_loaded(made, call
     done = call("predict", made.head, "a/x.mp4", "b/x.avi", "--out", tmp_path / "out")
     assert done.code == 1
     assert "would both become x.csv" in done.err
+
+
+def test_tables_of_clips_and_of_frames_never_share_a_name():
+    media = [Path("a.mp4"), Path("a_frames.mp4")]
+    check_names(media, Path("out"))
+    with pytest.raises(ConfigError, match=r"would both become a_frames\.csv"):
+        check_names(media, Path("out"), of_clips=True)
 
 
 def test_runs_that_cannot_predict_are_refused(made, tmp_path):

@@ -242,7 +242,7 @@ def predict_files(
         ConfigError: two of them would be written under the same name, or an overlay over one of them.
         StorageError: a file cannot be written.
     """
-    check_names(media, out)
+    check_names(media, out, of_clips=predictor.trained.of_clips)
     progress = progress or Silent()
     progress.begin(len(media))
     for path in media:
@@ -263,11 +263,15 @@ def predict_files(
         yield Outcome(path, table, drawn, len(found), int(found.valid.sum()), predicted, found.notes)
 
 
-def check_names(media: Sequence[Path], out: Path) -> None:
+def check_names(media: Sequence[Path], out: Path, *, of_clips: bool = False) -> None:
     """Refuse media that would be written under the same name, or over one another.
 
+    Args:
+        media, out: as of `predict_files`.
+        of_clips: whether each becomes two tables, <stem>.csv and <stem>_frames.csv.
+
     Raises:
-        ConfigError: two have the same stem, or one is where an overlay of another goes.
+        ConfigError: two have the same stem, or one is where an overlay or a table of another goes.
     """
     given = {path.resolve() for path in media}
     for path in media:
@@ -278,6 +282,9 @@ def check_names(media: Sequence[Path], out: Path) -> None:
         other = named.setdefault(path.stem, path)
         if other is not path:
             raise ConfigError(f"{other} and {path} would both become {path.stem}.csv. Predict them into two folders.")
+    for stem, path in named.items():
+        if of_clips and (other := named.get(f"{stem}_frames")):
+            raise ConfigError(f"{path} and {other} would both become {stem}_frames.csv. Predict them into two folders.")
 
 
 def to_csv(found: Prediction, classes: tuple[str, ...]) -> str:
