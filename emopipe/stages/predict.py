@@ -283,8 +283,10 @@ def check_names(media: Sequence[Path], out: Path, *, of_clips: bool = False) -> 
         if other is not path:
             raise ConfigError(f"{other} and {path} would both become {path.stem}.csv. Predict them into two folders.")
     for stem, path in named.items():
-        if of_clips and (other := named.get(f"{stem}_frames")):
-            raise ConfigError(f"{path} and {other} would both become {stem}_frames.csv. Predict them into two folders.")
+        if of_clips and (frames := named.get(f"{stem}_frames")):
+            raise ConfigError(
+                f"{path} and {frames} would both become {frames.stem}.csv. Predict them into two folders."
+            )
 
 
 def to_csv(found: Prediction, classes: tuple[str, ...]) -> str:
