@@ -212,7 +212,8 @@ class FusionPredictor:
         values, how = averaged_frames([each.values for each in found], [each.how for each in found], self._weights)
         wholes = [each.whole for each in found if each.whole is not None]
         whole = (np.stack(wholes) * self._weights).sum(axis=0) if wholes else None
-        return replace(found[0], values=values, how=how, whole=whole)
+        notes = tuple(dict.fromkeys(note for each in found for note in each.notes))
+        return replace(found[0], values=values, how=how, whole=whole, notes=notes)
 
 
 def load_predictor(run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto") -> Predictor | FusionPredictor:
