@@ -59,10 +59,10 @@ _FOLD_OPTIONS = (
                  help="Divide a corpus without splits into N parts: one test, one dev, the others train."),
     click.option("--fold", type=int, default=None, metavar="K",
                  help="The part that is tested, from 0.  [default: 0]"),
-    click.option("--fold-rule", type=click.Choice(["subjects", "images", "keep-test"]), default=None,
+    click.option("--fold-rule", type=click.Choice(["subjects", "images", "keep-test", "numbers"]), default=None,
                  help="images: the published rule for CK+, under which train and dev share a subject; keep-test: the "
-                 "official test part stays, train and dev are divided anew, and fold K is dev.  "
-                 "[default: subjects]"),
+                 "official test part stays, train and dev are divided anew, and fold K is dev; numbers: as subjects, "
+                 "dealt in the order of their names, not shuffled.  [default: subjects]"),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
 

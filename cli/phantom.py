@@ -24,11 +24,14 @@ class _Size(click.ParamType):
 @click.option(
     "--layout",
     required=True,
-    type=click.Choice(["affwild2", "affwild", "omg", "ckplus", "jaffe"]),
-    help="Corpus to be laid out like; omg has short utterances, ckplus and jaffe are still pictures.",
+    type=click.Choice(["affwild2", "affwild", "omg", "hume", "ravdess", "ckplus", "jaffe"]),
+    help="Corpus to be laid out like; omg, hume and ravdess have short clips with one label each, ckplus and jaffe are "
+    "still pictures.",
 )
 @click.option("--subjects", type=int, default=8, show_default=True, help="Number of people.")
-@click.option("--seconds", type=float, help="Length of each video; omg: of each person's.  [default: 10]")
+@click.option(
+    "--seconds", type=float, help="Length of each video; omg, hume: of each person's.  [default: 10; ravdess: 3]"
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same corpus.")
 @click.option(
     "--faces",
@@ -51,7 +54,7 @@ def phantom(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Make a corpus of generated faces with known valence and arousal, or known expressions, in DIR.
+    """Make a corpus of generated faces and voices with known valence and arousal, or known expressions, in DIR.
 
     Its files are those of the official corpus, so `extract --dataset LAYOUT --root DIR` reads it; DIR/truth holds the
     true state of every frame.
@@ -61,7 +64,8 @@ def phantom(
 
     if layout in STILLS and (seconds is not None or fps is not None):
         raise click.UsageError(f"--seconds and --fps are about videos; layout '{layout}' has still pictures.")
-    length_s, frame_rate = 10.0 if seconds is None else seconds, 25 if fps is None else fps
+    default_s = 3.0 if layout == "ravdess" else 10.0  # each person says 15 sentences in it, which last 3 to 5 s in life
+    length_s, frame_rate = default_s if seconds is None else seconds, 25 if fps is None else fps
     settings = PhantomSettings(layout, subjects, length_s, seed, *size, frame_rate)
     num_workers = workers or max(1, (os.cpu_count() or 2) // 2)
 

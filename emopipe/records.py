@@ -27,7 +27,7 @@ class Clip:
     Attributes:
         clip_id: unique within the corpus, forward slashes, no leading slash ("122-60-1920x1080-4_left").
         media: the video file, the folder of official images when `kind` is "images", or the file of one picture.
-        kind: "video", "images", or "picture": a clip of one frame, number 0 at 0 s.
+        kind: "video", "images", "picture": a clip of one frame, number 0 at 0 s; or "sound": a file without a picture.
         side: which of two people the clip is about, "" when there is one.
         split: "train", "dev" or "test"; None when the corpus has no split.
         subject: who is seen; folds and splits are disjoint in it.
@@ -37,7 +37,7 @@ class Clip:
 
     clip_id: str
     media: Path
-    kind: Literal["video", "images", "picture"] = "video"
+    kind: Literal["video", "images", "picture", "sound"] = "video"
     side: Side = ""
     split: Split | None = None
     subject: str = ""

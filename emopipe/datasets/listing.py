@@ -11,6 +11,7 @@ from emopipe.files import ensure_inside
 VIDEO_EXTENSIONS = frozenset(
     (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp", ".ts", ".mts")
 )
+SOUND_EXTENSIONS = frozenset((".wav", ".mp3", ".flac", ".m4a", ".ogg"))
 LFS_STUB_MAX_BYTES = 200  # a Git LFS pointer file has about 130
 LFS_STUB_START = b"version https://git-lfs"
 
@@ -46,8 +47,22 @@ def video_stem(name: str) -> str | None:
         >>> video_stem("4-30-1920x1080.MP4"), video_stem("notes.txt")
         ('4-30-1920x1080', None)
     """
+    return _stem(name, VIDEO_EXTENSIONS)
+
+
+def sound_stem(name: str) -> str | None:
+    """The name without its extension if it is that of a sound file, else None.
+
+    Example:
+        >>> sound_stem("03-01-05-02-01-01-07.wav"), sound_stem("01-01-05-02-01-01-07.mp4")
+        ('03-01-05-02-01-01-07', None)
+    """
+    return _stem(name, SOUND_EXTENSIONS)
+
+
+def _stem(name: str, extensions: frozenset[str]) -> str | None:
     stem, dot, extension = name.rpartition(".")
-    return stem if dot and stem and f".{extension.lower()}" in VIDEO_EXTENSIONS else None
+    return stem if dot and stem and f".{extension.lower()}" in extensions else None
 
 
 def why_not_inside(root: Path, entry: "os.DirEntry[str]") -> str | None:
@@ -64,12 +79,12 @@ def why_not_inside(root: Path, entry: "os.DirEntry[str]") -> str | None:
     return None
 
 
-def why_not_video(root: Path, entry: "os.DirEntry[str]") -> str | None:
-    """Why an entry that is named like a video cannot be read as one, or None."""
+def why_not_video(root: Path, entry: "os.DirEntry[str]", kind: str = "video") -> str | None:
+    """Why an entry that is named like a video, or a file of another kind, cannot be read as one, or None."""
     if reason := why_not_inside(root, entry):
         return reason
     if not entry.is_file():
-        return printable(f"{entry.path}: named like a video. Expected a file. Received: a folder.")
+        return printable(f"{entry.path}: named like a {kind}. Expected a file. Received: a folder.")
     return None
 
 

@@ -27,9 +27,9 @@ class PhantomSettings:
     """What determines every byte of labels and every pixel of a phantom corpus, portraits apart.
 
     Attributes:
-        layout: a name of `LAYOUTS`, `UTTERANCES` or `STILLS`.
+        layout: a name of `LAYOUTS`, `UTTERANCES`, `REACTIONS` or `STILLS`.
         num_subjects: how many people.
-        seconds: length of each clip, or of all utterances of a person together; stills have none.
+        seconds: length of each clip; of all clips of a person together for "omg" and "hume"; stills have none.
         seed: of all randomness.
         width, height: of the picture, px; even, because H.264 halves them.
         frame_rate: frames per second, a whole number; stills have none.
@@ -44,7 +44,7 @@ class PhantomSettings:
     frame_rate: int = 25
 
     def __post_init__(self) -> None:
-        if self.layout not in (*STILLS, *UTTERANCES):
+        if self.layout not in (*STILLS, *UTTERANCES, *REACTIONS):
             find_layout(self.layout)
         if self.num_subjects < 2:
             raise ConfigError(f"phantom: expected at least 2 subjects, train and dev. Received: {self.num_subjects}.")
@@ -192,6 +192,10 @@ class AffWildLayout:
 
 STILLS: Final = ("ckplus", "jaffe")  # the layouts without a video; see phantom_stills
 UTTERANCES: Final = ("omg",)  # the layouts with one label for each utterance; see phantom_utterances
+REACTIONS: Final = (
+    "hume",
+    "ravdess",
+)  # the layouts in which face and voice are labelled together; see phantom_reactions
 LAYOUTS: Final[Mapping[str, Layout]] = {"affwild2": AffWild2Layout(), "affwild": AffWildLayout()}
 
 
@@ -202,9 +206,8 @@ def find_layout(name: str) -> Layout:
         UnknownNameError: there is none; the message lists the known ones.
     """
     if name not in LAYOUTS:
-        raise UnknownNameError(
-            f"Unknown phantom layout '{name}'. Known: {', '.join((*LAYOUTS, *STILLS, *UTTERANCES))}."
-        )
+        known = ", ".join((*LAYOUTS, *STILLS, *UTTERANCES, *REACTIONS))
+        raise UnknownNameError(f"Unknown phantom layout '{name}'. Known: {known}.")
     return LAYOUTS[name]
 
 

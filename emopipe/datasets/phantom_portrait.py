@@ -1,5 +1,6 @@
 """A person made from a photograph: cut out, brought to rest, given another face shape and other colours."""
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -47,15 +48,26 @@ def make_head(portrait: Image, landmarks: Floats, identity: np.random.Generator)
     Raises:
         LandmarkError: the eyes coincide or a landmark is not finite.
     """
-    colour, points = _to_canvas(portrait, np.asarray(landmarks, np.float64))
-    matte = _cut_out(colour, points)
-    colour = _bleed(colour, matte)
+    given = np.asarray(landmarks, np.float64)
+    colour, matte, points = _person(portrait.tobytes(), portrait.shape, given.tobytes(), given.shape)
     for make_field in (_close_mouth, _relax_mouth):
         field = make_field(points)
         colour, matte, points = canvas.move(colour, field), canvas.move(matte, field), canvas.follow(points, field)
     field = _other_shape(points, identity)
     colour, matte, points = canvas.move(colour, field), canvas.move(matte, field), canvas.follow(points, field)
     return Head(_recolour(colour, points, identity), np.clip(matte, 0, 1), points)
+
+
+@functools.lru_cache(maxsize=4)
+def _person(portrait: bytes, size: tuple[int, ...], landmarks: bytes, shape: tuple[int, ...]) -> tuple[Floats, ...]:
+    """Colour, matte and landmarks on the canvas; remembered, as it takes most of the time of a short clip."""
+    image, given = np.frombuffer(portrait, np.uint8).reshape(size), np.frombuffer(landmarks).reshape(shape)
+    colour, points = _to_canvas(image, given)
+    matte = _cut_out(colour, points)
+    person = _bleed(colour, matte), matte, points
+    for array in person:
+        array.flags.writeable = False  # the next clip is given the same ones
+    return person
 
 
 def _to_canvas(portrait: Image, points: Floats) -> tuple[Floats, Floats]:

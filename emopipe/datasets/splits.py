@@ -11,7 +11,7 @@ from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.records import Clip, Split
 
-FoldRule = Literal["subjects", "images", "keep-test"]
+FoldRule = Literal["subjects", "images", "keep-test", "numbers"]
 
 
 def shared_subjects(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
@@ -38,15 +38,17 @@ class Folds:
     """How a corpus is divided that has no official splits, or more than its official splits say.
 
     Attributes:
-        num_folds: parts of about equal size; at least 3 by subjects (train, dev and test), else at least 2.
+        num_folds: parts of about equal size; at least 3 by subjects or numbers (train, dev and test), else at least 2.
         fold: the part that is tested, from 0; with "keep-test" the part that is dev.
         rule: "subjects" (default): no subject is in two splits. "images": the rule of the published code of Rangulov
             and Fahim (2020), under which the train and the dev part share a subject, and even a sequence. "keep-test":
-            the official test part stays, train and dev together are dealt out by subjects.
-        seed: of the order of the subjects.
+            the official test part stays, train and dev together are dealt out by subjects. "numbers": as "subjects",
+            in the order of their names: of 24 numbered actors in 6 folds, fold K has those whose number - 1 leaves K.
+        seed: of the order of the subjects; 0 with rule "numbers", which has none.
 
     Raises:
-        ConfigError: a number is out of range, the rule is unknown, or `fold` is not 0 with rule "images".
+        ConfigError: a number is out of range, the rule is unknown, `fold` is not 0 with rule "images", or `seed` is not
+            0 with rule "numbers".
     """
 
     num_folds: int = 10
@@ -57,7 +59,7 @@ class Folds:
     def __post_init__(self) -> None:
         if self.rule not in get_args(FoldRule):
             raise ConfigError(f"fold rule: expected one of {', '.join(get_args(FoldRule))}. Received: {self.rule!r}.")
-        smallest = 3 if self.rule == "subjects" else 2
+        smallest = 3 if self.rule in ("subjects", "numbers") else 2
         if self.num_folds < smallest:
             raise ConfigError(
                 f"folds: expected at least {smallest} with rule '{self.rule}'. Received: {self.num_folds}."
@@ -71,6 +73,10 @@ class Folds:
             raise ConfigError(f"fold: expected 0 to {self.num_folds - 1}, of {self.num_folds}. Received: {self.fold}.")
         if self.seed < 0:
             raise ConfigError(f"seed of the folds: expected at least 0. Received: {self.seed}.")
+        if self.rule == "numbers" and self.seed != 0:
+            raise ConfigError(
+                f"seed of the folds: rule 'numbers' goes by the subjects' names. Expected 0. Received: {self.seed}."
+            )
 
 
 def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
@@ -87,6 +93,8 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
 
     Rule "keep-test": as "subjects" for the clips of the official train and dev parts, of which fold `fold` is dev and
     the others train; clips of the test part stay in it.
+
+    Rule "numbers": as "subjects", but dealt in the order of the subjects' names: nothing is shuffled.
 
     Raises:
         ManifestError: clips have splits already, or, for "keep-test", have none; there are too few subjects or clips.
@@ -107,7 +115,7 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
             "Leave out --folds.",
             path=manifest.root,
         )
-    divide = _by_subject if folds.rule == "subjects" else _by_image
+    divide = _by_image if folds.rule == "images" else _by_subject
     splits, notes = divide(manifest, folds)
     clips = tuple(replace(clip, split=splits[clip.clip_id]) for clip in manifest.clips)
     return replace(manifest, clips=clips, notes=(*manifest.notes, *notes))
@@ -155,7 +163,10 @@ def _by_subject(manifest: Manifest, folds: Folds) -> tuple[dict[str, Split], lis
 
 def _parts(manifest: Manifest, folds: Folds, parts: dict[int, Split]) -> dict[str, Split]:
     """Subject -> split, the subjects dealt out one by one; folds that are not named train."""
-    subjects = _shuffled_subjects(manifest, folds.seed)
+    if folds.rule == "numbers":
+        subjects = sorted({clip.subject for clip in manifest.clips})
+    else:
+        subjects = _shuffled_subjects(manifest, folds.seed)
     if len(subjects) < folds.num_folds:
         raise ManifestError(
             f"{manifest.root}: expected at least as many subjects as folds, {folds.num_folds}. "

@@ -5,7 +5,7 @@ import io
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from emopipe.config import FacesConfig
 from emopipe.datasets.phantom import SETTINGS_FILE, TRUTH_FOLDER
 from emopipe.datasets.phantom_cast import Portrait, cast, official_crop, sound_of, truth_table
 from emopipe.datasets.phantom_layouts import Layout, PhantomSettings, VideoPlan, find_layout
+from emopipe.datasets.phantom_reactions import REACTION_LAYOUTS
 from emopipe.datasets.phantom_scene import Actor, five_points
 from emopipe.datasets.phantom_stills import STILL_LAYOUTS, Sitting, clip_id_of, render_sitting
 from emopipe.datasets.phantom_utterances import UTTERANCE_LAYOUTS
@@ -108,8 +109,14 @@ def _make_videos(
     work = [_Work(folder, settings, video, tuple(portraits[clip.subject] for clip in video.clips)) for video in videos]
     digests = _all_rendered(render_video, work, num_workers, on_video)
     layout.write_lists(folder, settings, videos)
+    reaction = REACTION_LAYOUTS.get(settings.layout)
+    has_splits = reaction is None or reaction.has_splits
     clips = {
-        clip.name: {"subject": f"subject{clip.subject:03d}", "split": clip.split, "video": video.path}
+        clip.name: {
+            "subject": f"subject{clip.subject:03d}",
+            "split": clip.split if has_splits else None,
+            "video": video.path,
+        }
         for video in videos
         for clip in video.clips
     }
@@ -120,7 +127,8 @@ def _make_videos(
 
 
 def _layout_of(settings: PhantomSettings) -> Layout:
-    return UTTERANCE_LAYOUTS.get(settings.layout) or find_layout(settings.layout)
+    name = settings.layout
+    return UTTERANCE_LAYOUTS.get(name) or REACTION_LAYOUTS.get(name) or find_layout(name)
 
 
 def _make_stills(
@@ -182,6 +190,12 @@ def render_video(work: _Work) -> tuple[str, str]:
     settings, video, folder = work.settings, work.video, work.folder
     layout = _layout_of(settings)
     scene, actors = cast(settings, video, work.portraits)
+    reaction = REACTION_LAYOUTS.get(settings.layout)
+    if reaction is not None:
+        actors = [
+            replace(actor, performance=reaction.act(settings, clip, actor.performance))
+            for clip, actor in zip(video.clips, actors, strict=True)
+        ]
     visible = []
     for clip, actor in zip(video.clips, actors, strict=True):
         table, seen = truth_table(settings, actor)
@@ -198,6 +212,8 @@ def render_video(work: _Work) -> tuple[str, str]:
             yield frame
 
     sound = sound_of(settings, video, actors)
+    if reaction is not None:
+        reaction.write_sound(folder, video.clips[0], sound)
     write_video(folder / video.path, watched(), Fraction(settings.frame_rate), sound, SAMPLE_RATE_HZ)
     return video.name, digest.hexdigest()
 

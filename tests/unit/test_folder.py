@@ -69,6 +69,24 @@ def test_without_labels_every_video_is_a_clip(adapter, tmp_path):
     assert manifest.notes == ()
 
 
+def test_sound_files_are_clips_unless_they_lie_beside_their_video(adapter, tmp_path):
+    for name in ("a.mp4", "a.wav", "b.WAV", "deep/c.mp3", "deep/c.flac", "deep/d.m4a", "e.ogg", "f.aiff"):
+        write(tmp_path, name)
+    (tmp_path / "g.wav").mkdir()
+    write(tmp_path, "labels.csv", "clip,joy\na,0.1\nb.WAV,0.2\ndeep/c.mp3,0.3\ndeep/c.flac,0.4\ndeep/d,0.5\ne,0.6\n")
+    manifest = adapter.scan(tmp_path)
+    clips = by_id(manifest)
+    assert {name: clip.kind for name, clip in clips.items()} == {
+        "a": "video", "b": "sound", "deep/c.mp3": "sound", "deep/c.flac": "sound", "deep/d": "sound", "e": "sound",
+    }  # fmt: skip
+    assert clips["a"].media.name == "a.mp4"
+    assert [adapter.read_labels(clips[name]).values.item() for name in ("a", "b", "deep/c.flac")] == [0.1, 0.2, 0.4]
+    assert manifest.notes == ("1 sound file lies beside a video of the same name, whose own sound is read: a.wav.",)
+    assert [(refusal.clip_id, "named like a sound file" in refusal.reason) for refusal in manifest.refused] == [
+        ("g.wav", True)
+    ]
+
+
 def test_labels_by_time_are_sorted_and_valence_comes_first(adapter, tmp_path):
     labelled(tmp_path, "clip,time_s,pain,arousal,valence\na,0.5,3,0.2,0.1\na,0.0,4,0.4,0.3\n")
     labels = adapter.read_labels(by_id(adapter.scan(tmp_path))["a"])
@@ -138,8 +156,8 @@ def test_a_name_of_two_videos_must_have_its_extension(adapter, tmp_path):
 def test_rows_and_videos_without_each_other_are_noted(adapter, tmp_path):
     labelled(tmp_path, "clip,joy\na,0.1\ngone,0.2\n")
     notes = adapter.scan(tmp_path).notes
-    assert any("matches no video: gone" in note for note in notes)
-    assert any("1 video has no row in labels.csv: b" in note for note in notes)
+    assert any("matches no recording: gone" in note for note in notes)
+    assert any("1 recording has no row in labels.csv: b" in note for note in notes)
 
 
 def test_a_changed_table_is_read_again(adapter, tmp_path):

@@ -104,7 +104,9 @@ def test_dev_pictures_of_the_published_rule_are_whole_subjects_but_one():
         ({"fold": -1}, "fold: expected 0 to 9"),
         ({"fold": 10, "rule": "keep-test"}, "fold: expected 0 to 9, of 10. Received: 10"),
         ({"fold": 1, "rule": "images"}, "rule 'images' has one division only. Expected fold 0. Received: 1"),
-        ({"rule": "people"}, "fold rule: expected one of subjects, images, keep-test. Received: 'people'"),
+        ({"num_folds": 2, "rule": "numbers"}, "folds: expected at least 3 with rule 'numbers'. Received: 2"),
+        ({"rule": "numbers", "seed": 1}, "rule 'numbers' goes by the subjects' names. Expected 0. Received: 1"),
+        ({"rule": "people"}, "fold rule: expected one of subjects, images, keep-test, numbers. Received: 'people'"),
         ({"seed": -1}, "seed of the folds: expected at least 0"),
     ],
 )
@@ -125,6 +127,20 @@ def test_splits_of_the_corpus_and_too_few_subjects_are_refused():
     assert {clip.split for clip in with_folds(few, Folds(4, rule="images")).clips} == {"train", "dev"}
     with pytest.raises(ManifestError, match=r"as many clips as folds, 25. Received: 24"):
         with_folds(few, Folds(25, rule="images"))
+
+
+def test_numbered_subjects_are_dealt_in_the_order_of_their_names():
+    actors = manifest_of({f"{number:02d}": 5 for number in (*range(24, 12, -1), *range(1, 13))})
+    for fold in range(6):
+        divided = with_folds(actors, Folds(6, fold, "numbers"))
+        assert divided.notes == ()
+        for clip in divided.clips:
+            part = (int(clip.subject) - 1) % 6
+            assert clip.split == {fold: "test", (fold + 1) % 6: "dev"}.get(part, "train")
+    with pytest.raises(ManifestError, match="splits of their own"):
+        with_folds(divided, Folds(6, 0, "numbers"))
+    with pytest.raises(ManifestError, match=r"at least as many subjects as folds, 25. Received: 24 subjects"):
+        with_folds(actors, Folds(25, 0, "numbers"))
 
 
 def with_official_splits() -> Manifest:
