@@ -16,6 +16,8 @@ def main() -> None:
     text = page.read_text()
     tables: dict[str, Callable[[dict[str, Any]], str]] = {
         "stage_one": stage_one,
+        "detectors": detectors,
+        "spectrograms": spectrograms,
         "memory": memory,
         "recognition": recognition,
         "cached_crops": cached_crops,
@@ -81,6 +83,41 @@ def stage_one(content: dict[str, Any]) -> str:
              agreement_rows),
     ]  # fmt: skip
     return "\n\n".join(parts)
+
+
+def detectors(content: dict[str, Any]) -> str:
+    """The default detector against others on the same recordings."""
+    rows: list[list[object]] = []
+    for name, speeds in content["frames_per_s"].items():
+        found = content["against"].get(name, {})
+        parts = [found.get(key) for key in ("median_box_iou", "lowest_box_iou")]
+        shares = [
+            found.get(f"{key}_of_eye_distance")
+            for key in ("median_five_point_difference", "median_landmark_difference", "95_percent_landmark_difference")
+        ]
+        rows.append(
+            [name, " and ".join(f"{speed:.1f}" for speed in speeds), content["with_a_face"][name]]
+            + ["" if part is None else f"{part:.2f}" for part in parts]
+            + ["" if share is None else f"{100 * share:.1f} %" for share in shares]
+        )
+    table = grid(
+        ["detector", "frames/s, two rounds", "frames with a face", "median box IoU with the default", "lowest",
+         "five points, median difference of the eye distance", "68 landmarks, median", "95 % are below"],
+        rows,
+    )  # fmt: skip
+    return f"{content['frames']} frames of {len(content['videos'])} recordings.\n\n{table}"
+
+
+def spectrograms(content: dict[str, Any]) -> str:
+    """Pictures made by array operations against matplotlib's."""
+    rows: list[list[object]] = []
+    for name, difference in content["difference"].items():
+        speed = content["speed"][name]
+        ours, drawn = (f"{statistics.median(speed['windows_per_s'][side]):.0f}" for side in ("ours", "matplotlib"))
+        off = f"{difference['mean']:.5f}", f"{difference['worst']:.4f}"
+        rows.append([name, *off, ours, drawn, _spread(speed["ours_of_matplotlib"])])
+    header = ["picture", "mean difference, of 255", "worst window", "ours, windows/s", "matplotlib, windows/s", "ratio"]
+    return f"{content['windows']} windows of {content['files']} recordings.\n\n{grid(header, rows)}"
 
 
 def memory(content: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ class DecodeError(MediaError):
 
 
 class EmptyMediaError(MediaError):
-    """A media file opens but holds no picture."""
+    """A media file opens but holds no picture, or no sound where sound is wanted."""
 
 
 class FaceError(EmopipeError):

@@ -17,6 +17,7 @@ FLOOR_OF_FOLDER = {
     "store": 2,
     "datasets": 2,
     "plots": 2,
+    "spectrograms": 2,
     "models": 3,
     "stages": 4,
     "recipes": 5,

@@ -85,3 +85,13 @@ def test_three_taps_are_measured_against_one(tmp_path, monkeypatch):
     assert long["frames"] == 10 * short["frames"]
     assert long["flat_of_pooled"] > 1
     assert "pool2:grid4, pool5:flat, conv8:gap" in rendered("taps", found)
+
+
+@pytest.mark.slow
+def test_pictures_of_sound_are_measured_against_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = run_benchmark(tmp_path / "spectrograms.json", program="spectrograms")
+    for name in ("mel viridis", "linear viridis", "chroma viridis"):
+        assert 0 <= found["difference"][name]["worst"] <= 2
+        assert found["speed"][name]["ours_of_matplotlib"]["rounds"] >= 1
+    assert "mel magma" in rendered("spectrograms", found)

@@ -21,6 +21,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from emopipe.errors import ConfigError, DecodeError, EmptyMediaError, MediaError
 from emopipe.files import partial_path, storage_error
+from emopipe.media.containers import what_is_there
 from emopipe.records import Frame, VideoInfo
 from emopipe.typing import Floats, Image
 
@@ -31,7 +32,6 @@ NUM_ENCODER_THREADS = 2  # fixed: x264's bytes depend on the number of threads
 
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 _GENERATE_TIMES = cast(int, av.container.Flags.gen_pts.value)  # PyAV's stub takes the member for its value
-_HEAD_BYTES = 64  # enough to tell text from a container
 
 
 def probe(path: Path) -> VideoInfo:
@@ -248,36 +248,10 @@ def _open(path: Path) -> av.container.InputContainer:
             options={"protocol_whitelist": "file"},  # a playlist that is named like a video must not reach the network
         )
     except (av.error.FFmpegError, OSError) as error:
-        raise DecodeError(f"{path}: cannot be opened as a video. {_what_is_there(path, error)}", path=path) from error
+        raise DecodeError(f"{path}: cannot be opened as a video. {what_is_there(path, error)}", path=path) from error
     # PyAV asks FFmpeg to invent missing presentation times; for H.264 in AVI it invents them in the wrong order.
     container.flags &= ~_GENERATE_TIMES
     return container
-
-
-def _what_is_there(path: Path, error: Exception) -> str:
-    """What a file that FFmpeg cannot open turns out to be, and the cure."""
-    if not path.exists():
-        return "There is no such file."
-    if path.is_dir():
-        return "It is a folder."
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as reason:
-        return f"It cannot be read: {reason.strerror}."
-    if not head:
-        return "The file is empty (0 bytes). Copy or download it again."
-    if head.startswith(b"version https://git-lfs"):
-        return "It is a Git LFS pointer, not the video itself. Run: git lfs pull"
-    if head[4:8] in (b"ftyp", b"wide", b"free", b"mdat"):
-        return (
-            f"It begins like an MP4 of {path.stat().st_size} bytes, but its index (moov) is missing or broken: "
-            "recording, copying or downloading broke off. Copy or download it again."
-        )
-    text = head.decode("utf-8", "replace")
-    if all(character.isprintable() or character.isspace() for character in text.rstrip("\ufffd")):
-        return f"It is text that begins with {text[:32]!r}. Expected a video container."
-    return f"No known container begins with the bytes {head[:8].hex(' ')} ({getattr(error, 'strerror', error)})."
 
 
 def _is_cover(stream: av.VideoStream) -> bool:

@@ -12,6 +12,7 @@ from emopipe.datasets.listing import is_lfs_stub, printable
 from emopipe.datasets.manifest import Manifest
 from emopipe.datasets.splits import shared_subjects
 from emopipe.errors import EmopipeError, ManifestError
+from emopipe.media.audio import check_sound
 from emopipe.media.images import last_image_number, picture_size
 from emopipe.media.video import probe as probe_video
 from emopipe.records import Clip, VideoInfo
@@ -162,6 +163,9 @@ def _declared_frames(clip: Clip, probe: Callable[[Path], VideoInfo]) -> int | No
         return probe(clip.media).num_frames
     if clip.kind == "images":
         return last_image_number(clip.media)
+    if clip.kind == "sound":
+        check_sound(clip.media)
+        return None
     picture_size(clip.media)  # raises when it is no picture
     return 1
 
@@ -246,18 +250,18 @@ def _nearest_release(adapter: Adapter, task: str, splits: Counter[str]) -> dict[
 
 
 def _task_lines(task: str, found: TaskCheck) -> list[str]:
-    lines = [f"{task:<6}{'split':<8}{'clips':>7}{'expected':>10}"]
+    lines = [f"{task:<10}{'split':<8}{'clips':>7}{'expected':>10}"]
     for split, count in found.splits.items():
         expected = found.release[split] if found.release and split in found.release else ""
-        lines.append(f"      {split:<8}{count:>7}{expected:>10}")
+        lines.append(f"          {split:<8}{count:>7}{expected:>10}")
     if found.release:
-        lines.append(f"      the counts fit the release {found.release['release']}.")
+        lines.append(f"          the counts fit the release {found.release['release']}.")
     if found.num_annotated:
-        lines.append(f"      media found for {found.num_found} of {found.num_annotated} annotated clips.")
-        lines.append(f"      {found.num_valid} of {found.num_rows} label rows are valid.")
+        lines.append(f"          media found for {found.num_found} of {found.num_annotated} annotated clips.")
+        lines.append(f"          {found.num_valid} of {found.num_rows} label rows are valid.")
     if found.differences:
         counts = ", ".join(f"{name}: {count}" for name, count in found.differences.items())
-        lines.append(f"      label rows against frames: {counts}.")
+        lines.append(f"          label rows against frames: {counts}.")
     for clip_id, rows, declared in found.worst:
-        lines.append(f"      {clip_id}: {rows} label rows, {declared} frames")
+        lines.append(f"          {clip_id}: {rows} label rows, {declared} frames")
     return lines

@@ -141,7 +141,7 @@ def test_warnings_of_the_reader_become_notes(tmp_path):
 def test_the_command_prints_a_table_and_ends_with_0(corpus):
     result = CliRunner().invoke(datasets, ["check", "affwild2", "--root", str(corpus)])
     assert result.exit_code == 0, result.output
-    assert "va    split" in result.output
+    assert "va        split" in result.output
 
 
 def test_the_command_ends_with_1_when_a_person_is_needed(corpus, monkeypatch):
