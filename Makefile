@@ -20,8 +20,13 @@ OMG_RECIPES := vggface densenet121 resnet50 affwildnet densenet-rnn cnn1rnn-pool
 	cnn3rnn-no-landmarks fusion-model-rnn-no-landmarks cnn2rnn cnn2rnn-1fc cnn2to1rnn cnn3rnn-1fc sequence-40 \
 	sequence-60 sequence-80 sequence-100 landmark-embedding-512 landmark-embedding-1024 landmark-embedding-2048 \
 	single-task ten-fold submission-1 submission-2 submission-3
+HUME_RECIPES := eri-vgg16 eri-resnet50 eri-audio eri-multimodal eri-frames-16 eri-vgg16@fine-tuned \
+	eri-resnet50@fine-tuned
+RAVDESS_HEADS := mel-gru mel-lstm mel-mean linear-gru window-05-hop-025 window-2-hop-1 log-mel-gru spectrogram-cnn
+RAVDESS_RECIPES := $(foreach each,$(RAVDESS_HEADS),$(each) $(each)-intensity)
 
-.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus reproduce-omg benchmark clean
+.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus reproduce-omg reproduce-hume \
+	reproduce-ravdess benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -80,6 +85,12 @@ reproduce-ckplus: $(INSTALLED) ## Likewise on CK+ and JAFFE: ROOT=the folder tha
 
 reproduce-omg: $(INSTALLED) ## The OMG-Emotion paper: ROOT=the folder that holds affwild, affwild2 and omg
 	$(call reproduce,$(addsuffix :/omg,$(OMG_ALONE)) $(addsuffix :,$(OMG_RECIPES)),kollias2020)
+
+reproduce-hume: $(INSTALLED) ## The Hume-Reaction paper: ROOT=the corpus folder
+	$(call reproduce,$(addsuffix :,$(HUME_RECIPES)),hume2023)
+
+reproduce-ravdess: $(INSTALLED) ## Sound alone, on recordings to download: ROOT=the folder of RAVDESS' speech
+	$(call reproduce,$(addsuffix :,$(RAVDESS_RECIPES)),ravdess)
 
 benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'

@@ -4,7 +4,7 @@ For each seed: a phantom corpus of 24 subjects x 20 s x 25 frames/s in Aff-Wild2
 heads trained on `train`, chosen on `dev`, and scored against the held-back labels of `test`, on which nothing is
 trained or chosen. Beside them the guards that show the corpus to be no toy. Resumable: every finished row stays.
 
-    python benchmarks/phantom_study.py --work DIR [--faces DIR] [--seeds 0 1 2] [--table NAME]
+    python benchmarks/phantom_study.py --work DIR [--faces DIR] [--seeds 10 11 12] [--table NAME]
 """
 
 import argparse
@@ -46,8 +46,18 @@ TARGETS = ("valence", "arousal")
 FACES = FacesConfig()
 # The recipes' settings, for a corpus a hundredth of the size: small batches make more steps of the same frames, and of
 # windows that share 99 of 100 frames every fourth is taken. Chosen on the corpus of seed 900, which no table reports.
-CNN = {"batch_size": 32, "steps_per_epoch": 100, "epochs": 10, "patience": None, "precision": "bfloat16"}
-HEAD = {"batch_size": 32, "epochs": 40, "patience": 10, "learning_rate": 0.03}
+# Seeds 0 and 1 were run with other settings of the CNN (0.01 throughout, 10 epochs), so they are not used again.
+CNN = {
+    "batch_size": 32,
+    "steps_per_epoch": 100,
+    "epochs": 20,
+    "patience": None,
+    "learning_rate": 0.015,
+    "decay": 1e-3,
+    "precision": "bfloat16",
+}
+HEAD = {"batch_size": 32, "epochs": 40, "patience": 10}
+GRU_RATE = 0.03  # at it the SimpleRNN learns nothing, which keeps the rate of its recipe
 STRIDE = 4
 RIDGE = np.logspace(-3, 5, 17)
 
@@ -129,7 +139,8 @@ class Study:
         features, cnn = self._features(which)
         rnn: TrainRnnConfig = recipe.experiment.rnn
         window: WindowConfig = replace(rnn.window, stride=STRIDE)
-        config = replace(rnn, window=window, seed=self._seed, **HEAD)
+        rate = GRU_RATE if rnn.cells == "gru" else rnn.learning_rate
+        config = replace(rnn, window=window, seed=self._seed, learning_rate=rate, **HEAD)
         return trained_rnn(bench or self._bench, "phantom", features, cnn, config)
 
     def _head_exchanged(self) -> Path:
@@ -207,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="corpora, caches and runs; some 3 GB per seed")
     parser.add_argument("--faces", type=Path, default=None, help="folder of portraits, one person per subject")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     parser.add_argument("--models", nargs="+", default=None, help="only these rows")
     parser.add_argument("--table", default="phantom_affwild2", help="name of the files in results/")
     arguments = parser.parse_args()

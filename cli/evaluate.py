@@ -18,8 +18,9 @@ from .options import cache_option, fill_option, json_option, resolve_cache, root
 @cache_option
 @fill_option
 @click.option("--submission", type=click.Path(path_type=Path), default=None, metavar="PATH",
-              help="Also write the competition's files: one .txt for all clips (ABAW since 2023), one .csv of all "
-              "utterances (OMG-Emotion), else a folder with one file per clip (ABAW 2020, 2021).")  # fmt: skip
+              help="Also write the competition's files: one .txt for all clips (ABAW since 2023), one .csv with a "
+              "row per clip (OMG-Emotion, Hume-Reaction), else a folder with one file per clip (ABAW 2020, "
+              "2021).")  # fmt: skip
 @click.option("--sample", type=click.Path(path_type=Path), default=None, metavar="FILE",
               help="The official sample of that .txt, for its rows and their order.")  # fmt: skip
 @json_option

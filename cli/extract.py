@@ -16,6 +16,38 @@ from .options import (
     workers_option,
 )
 
+# What says how sound becomes features; without --audio-backbone there is nothing to say.
+_AUDIO_OPTIONS = (
+    click.option("--audio-backbone", default=None, metavar="NAME|FILE.keras|log-mel",
+                 help="Network that turns spectrograms of the sound into features; log-mel takes their numbers as they "
+                 "are and needs none.  [default: the sound is left alone]"),
+    click.option("--audio-weights", default=None, metavar="SPEC", help="As --weights.  [default: imagenet]"),
+    click.option("--audio-tap", "audio_taps", multiple=True, metavar="NAME",
+                 help="As --tap.  [default: fc2 of vgg16, avg_pool of the others]"),
+    click.option("--audio-scaling", type=click.Choice(["preprocess", "raw"]), default=None,
+                 help="Numbers of a picture: those that the network was trained on, or 0 to 255 as they are (BGR for "
+                 "vgg16).  [default: raw for vgg16, preprocess for the others]"),
+    click.option("--audio-input-range", type=click.Choice(["-1..1", "0..1", "0..255", "caffe", "imagenet"]),
+                 default=None, help="As --input-range, of a FILE.keras audio backbone."),
+    click.option("--spectrogram", type=click.Choice(["mel", "linear", "chroma"]), default=None,
+                 help="What the pictures show.  [default: mel]"),
+    click.option("--audio-window", type=float, default=None, metavar="S",
+                 help="Length of a window in seconds.  [default: 1; 0.05 with log-mel]"),
+    click.option("--audio-hop", type=float, default=None, metavar="S",
+                 help="From one window to the next.  [default: 0.5; 0.02 with log-mel]"),
+    click.option("--audio-bands", type=click.IntRange(1), default=None, metavar="N", help="Mel bands.  [default: 128]"),
+    click.option("--audio-rate", type=click.IntRange(1), default=None, metavar="HZ",
+                 help="Resample to this rate first.  [default: each recording's own]"),
+    click.option("--colour-map", type=click.Choice(["viridis", "magma", "plasma", "inferno", "cividis", "gray"]),
+                 default=None, help="Colours of the pictures.  [default: viridis]"),
+)  # fmt: skip
+
+
+def _audio_options(command: Any) -> Any:
+    for option in reversed(_AUDIO_OPTIONS):
+        command = option(command)
+    return command
+
 
 @click.command()
 @dataset_option
@@ -23,7 +55,7 @@ from .options import (
 @cache_option
 @split_option
 @click.option("--limit", type=click.IntRange(1), default=None, metavar="N", help="Only the first N clips.")
-@click.option("--only", type=click.Choice(["faces", "features"]), default=None, help="Only this kind.")
+@click.option("--only", type=click.Choice(["faces", "features", "audio"]), default=None, help="Only this kind.")
 @click.option("--detector", default="retinaface", show_default=True, metavar="NAME", help="Face detector.")
 @click.option(
     "--detector-weights",
@@ -81,13 +113,14 @@ from .options import (
     help="Numbers a FILE.keras backbone expects, unless the file says so itself.",
 )
 @click.option("--input-size", type=click.IntRange(8), default=None, metavar="PX", help="Likewise its input size.")
+@_audio_options
 @workers_option
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
 @click.option("--retry-failed", is_flag=True, help="Try clips again that failed under the same settings.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, reused and needed, and make nothing.")
 @json_option
 def extract(as_json: bool, dry_run: bool, **options: Any) -> None:
-    """Make faces and features of a corpus, into verified shards.
+    """Make faces and features of a corpus, and features of its sound, into verified shards.
 
     Finished clips are recognised and reused, so the same command goes on where it was stopped. A clip that fails is
     noted in the ledger and never stops the others; the exit code is then 1.
@@ -116,7 +149,7 @@ def _spec(
     dataset: str, root: Path | None, cache: Path | None, splits: tuple[str, ...], limit: int | None, only: str | None,
     detector: str, detector_weights: Path | None, detect_every: int, working_size: int, alignment: Any,
     fps: float | None, backbone: str, weights: str, taps: tuple[str, ...], input_range: str | None,
-    input_size: int | None, workers: int, device: Any, retry_failed: bool,
+    input_size: int | None, workers: int, device: Any, retry_failed: bool, **audio: Any,
 ) -> Any:  # fmt: skip
     from emopipe.config import FacesConfig
     from emopipe.datasets.adapter import resolve_root
@@ -142,4 +175,33 @@ def _spec(
         device=device,
         workers=workers,
         retry_failed=retry_failed,
+        audio=_audio_request(**audio),
+    )
+
+
+def _audio_request(
+    audio_backbone: str | None, audio_weights: str | None, audio_taps: tuple[str, ...], audio_scaling: Any,
+    audio_input_range: str | None, **spectrogram: Any,
+) -> Any:  # fmt: skip
+    """What is asked for of the sound, or None.
+
+    Raises:
+        UsageError: an option of the sound without --audio-backbone.
+    """
+    from emopipe.models.spectrogram_cnn import AudioRequest, spectrogram_for
+
+    names = {"spectrogram": "kind", "audio_window": "window_s", "audio_hop": "hop_s", "audio_bands": "num_bands",
+             "audio_rate": "rate_hz", "colour_map": "colour_map"}  # fmt: skip
+    given = {names[option]: value for option, value in spectrogram.items() if value is not None}
+    if audio_backbone is None:
+        if given or audio_taps or audio_weights or audio_scaling or audio_input_range:
+            raise click.UsageError("options of the sound need --audio-backbone NAME; log-mel needs no network.")
+        return None
+    return AudioRequest(
+        audio_backbone,
+        audio_weights or "imagenet",
+        audio_taps,
+        audio_scaling,
+        audio_input_range,
+        spectrogram_for(audio_backbone, **given),
     )

@@ -29,9 +29,10 @@ def fuse(
 ) -> None:
     """Fuse several runs of train-rnn into one.
 
-    decision: each run weighs, per target, its CCC on the dev split. model-fc and model-rnn: heads over taps of the same
-    features lose their last layers and learn on together; --epochs to --seed are for these two. The runs must have
-    learned the same targets from the same clips.
+    decision: each run weighs, per target, its CCC on the dev split, or Pearson's r where that picked its best epoch;
+    runs on faces and runs on sound can be fused where clips have one label each. model-fc and model-rnn: heads over
+    taps of the same features lose their last layers and learn on together; --epochs to --seed are for these two. The
+    runs must have learned the same targets from the same clips.
     """
     from emopipe.stages.fuse import fuse_decisions, fuse_models
 

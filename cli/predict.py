@@ -23,13 +23,15 @@ from .progress import Bar
 def predict(
     run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
 ) -> None:
-    """Predict videos (MEDIA...) with a RUN of train-rnn, train-cnn or fuse, from their own faces on.
+    """Predict videos or sound files (MEDIA...) with a RUN of train-rnn, train-cnn or fuse, from their own faces and
+    sound on.
 
     DIR/<stem>.csv has one row per frame: frame (from 0), time_s, valid (1 with a face), one column per target, and how
-    the row came by its prediction (window, short, frame, interpolated, none). Neither cache nor corpus is needed.
+    the row came by its prediction (window, short, frame, interpolated, none). For a run on sound alone a row is a
+    window of sound, and time_s its middle. Neither cache nor corpus is needed.
 
-    A run that learned one label per clip gives one row per video (clip, frames, valid, the targets), and the frames are
-    in DIR/<stem>_frames.csv.
+    A run that learned one label per clip gives one row per recording (clip, frames, valid, the targets), and the rows
+    of its frames or windows are in DIR/<stem>_frames.csv.
     """
     from emopipe.stages.predict import check_names, load_predictor, predict_files
 

@@ -13,9 +13,14 @@ from .progress import EpochLines
 _TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
 # option -> the heads that know what to do with it
 _READ_BY = {
-    **dict.fromkeys(("cells", "layers", "bidirectional"), ("rnn",)),
-    **dict.fromkeys(("units", "dropout"), ("rnn", "cnn-1rnn", "cnn-multi-rnn")),
-    "stride": ("rnn", "mean"),
+    **dict.fromkeys(("layers", "bidirectional"), ("rnn",)),
+    "cells": ("rnn", "multimodal"),
+    "units": ("rnn", "cnn-1rnn", "cnn-multi-rnn", "multimodal", "spectrogram-cnn"),
+    "dropout": ("rnn", "cnn-1rnn", "cnn-multi-rnn", "multimodal", "spectrogram-cnn"),
+    "reduce": ("rnn", "mean", "multimodal", "spectrogram-cnn", *_TAP_HEADS),
+    **dict.fromkeys(("stride", "standardise", "output_activation"), ("rnn", "mean", "multimodal", "spectrogram-cnn")),
+    **dict.fromkeys(("audio_units", "fusion_units"), ("multimodal",)),
+    **dict.fromkeys(("channels", "pooling", "augment"), ("spectrogram-cnn",)),
     **dict.fromkeys(("landmarks", "landmark_units", "fc_tap", "fc_units", "joint_units"), tuple(_TAP_HEADS)),
 }
 _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
@@ -29,11 +34,15 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
     "--run", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Run folder; a killed run goes on."
 )
 @click.option("--features", default="", metavar="FINGERPRINT", help="Which features, where the cache has several sets.")
+@click.option("--audio", default="", metavar="FINGERPRINT",
+              help="Which features of sound, to learn from them alone or, with --head multimodal, beside those of "
+              "faces.")  # fmt: skip
 @click.option("--tap", "taps", multiple=True, metavar="NAME",
               help="Taps, side by side; repeatable; for heads over taps also fc.  [default: all]")  # fmt: skip
-@click.option("--head", type=click.Choice(["rnn", "mean", "cnn", "cnn-1rnn", "cnn-multi-rnn"]), default="rnn",
-              show_default=True, help="The last three are heads over taps: fc over the last pooled features and "
-              "the landmarks, frame by frame; one RNN for all taps; one RNN for each.")  # fmt: skip
+@click.option("--head", type=click.Choice(["rnn", "mean", "multimodal", "spectrogram-cnn", *_TAP_HEADS]), default="rnn",
+              show_default=True, help="multimodal: an RNN for the picture, one for the sound, a layer over both. "
+              "spectrogram-cnn: convolutions over log-mel rows. The last three are heads over taps: fc over the last "
+              "pooled features and the landmarks, frame by frame; one RNN for all taps; one RNN for each.")  # fmt: skip
 @click.option("--landmarks", is_flag=True, help="Join the 68 landmarks to what feeds fc.")
 @click.option("--landmark-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer between the landmarks and fc.")  # fmt: skip
@@ -41,19 +50,35 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @click.option("--fc-units", type=click.IntRange(1), default=4096, show_default=True, metavar="N")
 @click.option("--joint-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer over the joined RNNs.")  # fmt: skip
+@click.option("--audio-units", default="", metavar="N,N,…",
+              help="Units of the layers over the sound.  [default: those of --units]")  # fmt: skip
+@click.option("--fusion-units", type=click.IntRange(1), default=64, show_default=True, metavar="N",
+              help="Units of the layer over picture and sound.")  # fmt: skip
+@click.option("--channels", default="", metavar="N,N,…", help="Maps of each convolution.  [default: 16,32,64,96]")
+@click.option("--pooling", type=click.Choice(["mean-max", "gru"]), default="mean-max", show_default=True,
+              help="How the steps behind the convolutions become one.")  # fmt: skip
+@click.option("--augment/--no-augment", default=True, show_default=True,
+              help="Show every spectrogram another way each time.")  # fmt: skip
+@click.option("--standardise/--no-standardise", default=None,
+              help="Bring features to the mean 0 and the variance 1 of the training rows.  [default: no; for "
+              "spectrogram-cnn yes]")  # fmt: skip
+@click.option("--output-activation", type=click.Choice(["linear", "tanh", "sigmoid"]), default="linear",
+              show_default=True, help="Of numbers; sigmoid for intensities in [0, 1].")  # fmt: skip
 @click.option("--end-to-end", is_flag=True, help="Train the CNN that made the features too, on cached crops.")
 @click.option("--init", "init", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="RUN",
               help="Begin with the weights of this run.")  # fmt: skip
 @click.option("--reduce", type=click.Choice(["median", "mean"]), default="median", show_default=True,
               help="How frames become one value where clips have one label each.")  # fmt: skip
 @click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
-@click.option("--cells", type=click.Choice(["simple", "gru", "lstm"]), default="gru", show_default=True)
+@click.option("--cells", type=click.Choice(["simple", "gru", "lstm"]), default=None,
+              help="[default: gru; for multimodal lstm]")  # fmt: skip
 @click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N")
-@click.option("--units", default="", metavar="N,N,…", help="Units per layer.  [default: 100 for one, 100,100,50]")
+@click.option("--units", default="", metavar="N,N,…", help="Units per layer.  [default: 100 for one, "
+              "100,100,50; for multimodal and the GRU of spectrogram-cnn 64]")  # fmt: skip
 @click.option("--bidirectional", is_flag=True, help="Let every layer also read backwards.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=None,
               help="Share of a recurrent layer's outputs that is dropped.  [default: 0; for heads over taps 0.8 after "
-              "the first of two]")  # fmt: skip
+              "the first of two; for multimodal 0.5 and for spectrogram-cnn 0.4 of what feeds the output]")  # fmt: skip
 @click.option(
     "--window", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Frames per window."
 )
@@ -61,9 +86,12 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @click.option("--gaps", type=click.Choice(["drop", "hold"]), default=None,
               help="No window across a missing face, or the last face held.  [default: drop; for heads over taps "
               "hold]")  # fmt: skip
-@click.option("--target", type=click.Choice(["last", "next", "every"]), default=None,
-              help="A window gives the label of its last frame, of the next one, or of every frame, as heads over taps "
-              "do.  [default: last]")  # fmt: skip
+@click.option("--target", type=click.Choice(["last", "next", "every", "clip"]), default=None,
+              help="A window gives the label of its last frame, of the next one, of every frame, as heads over taps "
+              "do, or of the clip as a whole.  [default: last]")  # fmt: skip
+@click.option("--sampling", type=click.Choice(["uniform", "all", "random", "motion"]), default="uniform",
+              show_default=True, help="Which frames of a clip are its window, for --target clip: evenly spaced, the "
+              "first ones, random ones, or as far apart as the face moves.")  # fmt: skip
 @click.option(
     "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
 )
@@ -71,6 +99,13 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only.")
 @click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
               help="[default: ccc, for classes crossentropy]")  # fmt: skip
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+              help="Share of a class's probability that is dealt out to all classes.")  # fmt: skip
+@click.option("--schedule", type=click.Choice(["inverse", "cosine"]), default="inverse", show_default=True,
+              help="How the learning rate falls: a little with every step, or along a cosine to 0.")  # fmt: skip
+@click.option("--select", type=click.Choice(["ccc", "pearson", "macro_f1", "uar"]), default=None,
+              help="The dev score that picks the best epoch.  [default: ccc; for classes macro_f1; for three and more "
+              "numbers per clip learned by mse pearson]")  # fmt: skip
 @click.option("--balance", type=click.Choice(["none", "max", "mean", "midpoint"]), default="none", show_default=True,
               help="Thin out windows whose target lies in a crowded cell.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N")
@@ -86,22 +121,28 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 def train_rnn(
     dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: str, targets: str,
     head: str, taps: tuple[str, ...], dropout: float | None, landmarks: bool, landmark_units: int, fc_tap: str,
-    fc_units: int, joint_units: int, init: Path | None,
-    window: int, stride: int, gaps: Any, target: Any, as_json: bool,
+    fc_units: int, joint_units: int, audio_units: str, fusion_units: int, channels: str, pooling: Any, augment: bool,
+    cells: Any, init: Path | None, window: int, stride: int, gaps: Any, target: Any, sampling: Any, select: Any,
+    as_json: bool,
     num_folds: int | None, fold: int | None, fold_rule: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a recurrent head on cached features.
 
     The best epoch on the dev split, by the CCC over all of its windows (for classes by macro-F1; over clips where each
-    has one label), is kept. A training that was stopped goes on with the same command.
+    has one label; or by --select), is kept. A training that was stopped goes on with the same command.
     """
     from emopipe.models.windows import WindowConfig
     from emopipe.stages.rnn_config import TrainRnnConfig
     from emopipe.stages.train_rnn import train_rnn as train
 
-    _check_options(head, taps, landmarks)
+    _check_options(head, taps, landmarks, target, pooling)
     over_taps = head in _TAP_HEADS
-    if over_taps:
+    if head in ("multimodal", "spectrogram-cnn"):
+        settings |= {"taps": taps} | _head_of_sound(
+            head, cells, _numbers(units), dropout, _numbers(audio_units), fusion_units, _numbers(channels), pooling,
+            augment,
+        )  # fmt: skip
+    elif over_taps:
         from emopipe.models.tap_heads import TapHeadConfig
 
         chosen: dict[str, Any] = {"gru_dropout": dropout} if dropout is not None else {}
@@ -113,10 +154,16 @@ def train_rnn(
         )  # fmt: skip
     else:
         settings |= {"head": head, "taps": taps, "units": _numbers(units), "dropout": dropout or 0.0}
+        settings |= {"cells": cells} if cells else {}
     config = TrainRnnConfig(
         window=WindowConfig(
-            window, stride, gaps or ("hold" if over_taps else "drop"), target or ("every" if over_taps else "last")
+            window,
+            stride,
+            gaps or ("hold" if over_taps else "drop"),
+            target or ("every" if over_taps else "last"),
+            sampling=sampling,
         ),
+        select=select or "",
         targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
         folds=folds_of(num_folds, fold, fold_rule),
         init="" if init is None else str(init),
@@ -134,7 +181,27 @@ def train_rnn(
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
 
 
-def _check_options(head: str, taps: tuple[str, ...], landmarks: bool) -> None:
+def _head_of_sound(
+    head: str, cells: Any, units: tuple[int, ...], dropout: float | None, audio_units: tuple[int, ...],
+    fusion_units: int, channels: tuple[int, ...], pooling: Any, augment: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """The settings of the heads that read sound; what is not given stays at their defaults."""
+    from emopipe.models.multimodal import MultimodalHeadConfig
+    from emopipe.models.spectrogram_head import SpectrogramHeadConfig
+
+    chosen: dict[str, Any] = {} if dropout is None else {"dropout": dropout}
+    if head == "multimodal":
+        chosen |= {"cells": cells} if cells else {}
+        chosen |= {"units": units} if units else {}
+        return {"multimodal": MultimodalHeadConfig(audio_units=audio_units, fusion_units=fusion_units, **chosen)}
+    if len(units) > 1:
+        raise click.UsageError("--units: --head spectrogram-cnn has one GRU. Expected one number.")
+    chosen |= {"units": units[0]} if units else {}
+    chosen |= {"channels": channels} if channels else {}
+    return {"spectrogram_head": SpectrogramHeadConfig(pooling=pooling, augment=augment, **chosen)}
+
+
+def _check_options(head: str, taps: tuple[str, ...], landmarks: bool, target: str | None, pooling: str) -> None:
     """Refuse options that this head would not look at."""
     context = click.get_current_context()
     given = [name for name in _READ_BY if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -146,6 +213,12 @@ def _check_options(head: str, taps: tuple[str, ...], landmarks: bool) -> None:
             raise click.UsageError(f"{option}: is for the layer fc. Expected --tap fc too.")
         if name == "landmark_units" and not landmarks:
             raise click.UsageError(f"{option}: is for the landmarks. Expected --landmarks too.")
+        if name in ("stride", "reduce") and target == "clip":
+            raise click.UsageError(f"{option}: a clip is one window under --target clip.")
+        if name == "units" and head == "spectrogram-cnn" and pooling != "gru":
+            raise click.UsageError("--units: are those of a GRU. Expected --pooling gru too.")
+    if context.get_parameter_source("sampling") is ParameterSource.COMMANDLINE and target != "clip":
+        raise click.UsageError("--sampling: chooses the frames of a clip. Expected --target clip too.")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

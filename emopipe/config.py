@@ -15,6 +15,7 @@ ConfigType = TypeVar("ConfigType")
 # Raised whenever a step computes something else from the same inputs; old shards then no longer match.
 FACES_VERSION = 1
 FEATURES_VERSION = 1
+AUDIO_VERSION = 1
 
 Alignment = Literal["procrustes5", "box", "given"]
 
@@ -73,6 +74,33 @@ class FeaturesConfig:
     input_range: str
     input_size_px: int
     engine: Literal["keras", "onnxruntime"]
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """How the windows of a sound become feature vectors. Every field is part of the fingerprint.
+
+    Attributes:
+        backbone: "log-mel" for the numbers of the spectrogram themselves; else a registered backbone, or "file".
+        taps: names of the taps; ("log-mel",) without a network.
+        weights: as in `FeaturesConfig`; this and what follows is empty, or 0, without a network.
+        scaling: "preprocess" for the numbers that the network was trained on, "raw" for 0 to 255.
+        input_range: the numbers that the network is given, as in `FeaturesConfig`.
+        channels: "rgb" or "bgr", the order in which the picture is handed to `input_range`.
+        input_size_px: side of the square that the network takes.
+        resize: filter with which a picture of another size is brought to it.
+        engine: as in `FeaturesConfig`.
+    """
+
+    backbone: str
+    taps: tuple[str, ...]
+    weights: str = ""
+    scaling: Literal["preprocess", "raw", ""] = ""
+    input_range: str = ""
+    channels: Literal["rgb", "bgr", ""] = ""
+    input_size_px: int = 0
+    resize: Literal["bicubic", ""] = ""
+    engine: Literal["keras", "onnxruntime", ""] = ""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Putting labels on frames: by frame number or by time, never by row order."""
+"""Putting labels and sound on frames: by frame number or by time, never by row order."""
 
 import numpy as np
 
@@ -51,6 +51,45 @@ def join_labels(
     valid[reached] = labels.valid[nearest[reached]]
     values[~valid] = np.nan
     return values, valid
+
+
+def join_audio(
+    video_time_s: Floats, audio_time_s: Floats, audio_valid: Bools, window_s: float, hop_s: float
+) -> tuple[Ints, Bools]:
+    """Give every frame the window of sound that is nearest to it in time, so that both are sequences of one length.
+
+    The clocks are one: a track that begins late or early, and one that ends before the picture, keep their place. A
+    frame further than half a window from every middle lies in no window and has no sound; half a window exactly is
+    still inside. Of two windows equally near, the earlier.
+
+    Args:
+        video_time_s: (T,) float, seconds of the frames on the container's clock; a frame with NaN has no sound.
+        audio_time_s: (A,) float, seconds of the windows' middles on the same clock, rising by `hop_s`.
+        audio_valid: (A,) bool, whether a window holds enough sound.
+        window_s: length of a window.
+        hop_s: from one window to the next; where it is longer than a window, frames between two have no sound.
+
+    Returns:
+        row (T,) int64, the window of each frame, -1 for none, and valid (T,) bool, whether it holds enough sound.
+
+    Raises:
+        RecordError: the windows are no such axis.
+
+    Example:
+        >>> row, valid = join_audio(np.arange(5) / 2, np.array([0.5, 1.0]), np.array([True, False]), 1.0, 0.5)
+        >>> row, valid
+        (array([ 0,  0,  1,  1, -1]), array([ True,  True, False, False, False]))
+    """
+    steps = np.diff(audio_time_s)
+    if audio_time_s.shape != audio_valid.shape or (len(steps) and np.abs(steps - hop_s).max() > TIME_SLACK_S):
+        raise RecordError(
+            f"join_audio: expected {len(audio_valid)} windows every {hop_s:g} s. "
+            f"Received: {len(audio_time_s)}, from {audio_time_s[:1]} to {audio_time_s[-1:]} s."
+        )
+    nearest, reached = _nearest_rows(audio_time_s, video_time_s, window_s / 2)
+    valid = np.zeros(len(video_time_s), bool)
+    valid[reached] = audio_valid[nearest[reached]]
+    return np.where(reached, nearest, -1).astype(np.int64), valid
 
 
 def compare_counts(declared: int | None, decoded: int | None, labelled: int | None) -> tuple[str, ...]:

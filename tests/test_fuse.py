@@ -154,7 +154,7 @@ def test_a_member_weighs_its_concordance_on_the_dev_split(made, members, fused):
     ccc = np.array([ccc_of(members[name], made.cache) for name in ("one", "each")])
     assert (ccc > 0.02).all()  # else nothing would be weighed
     assert np.abs(ccc[0] - ccc[1]).min() > 0.01
-    np.testing.assert_allclose(report.dev_ccc, ccc, atol=1e-9)
+    np.testing.assert_allclose(report.dev_scores, ccc, atol=1e-9)
     for column in range(2):
         total = ccc[0, column] + ccc[1, column]
         assert report.weights[:, column] == pytest.approx([ccc[0, column] / total, ccc[1, column] / total])

@@ -27,6 +27,8 @@ BACKBONES = Registry(
         "resnet50": "emopipe.models.applications:RESNET50",
         "densenet121": "emopipe.models.applications:DENSENET121",
         "mobilenetv2": "emopipe.models.applications:MOBILENETV2",
+        "vgg16-224": "emopipe.models.applications:VGG16_AT_224",
+        "mobilenetv2-224": "emopipe.models.applications:MOBILENETV2_AT_224",
     },
 )
 FILE = "file"  # what FeaturesConfig.backbone says for a .keras file

@@ -133,7 +133,7 @@ def gather_ops(matrix: Any, table: Any) -> Any:
     return ops.where(ops.expand_dims(table >= 0, -1), taken, ops.zeros_like(taken))
 
 
-def resident_model(head: "keras.Model", features: Floats) -> "keras.Model":
+def resident_model(head: "keras.Model", features: Floats, augment: "keras.layers.Layer | None" = None) -> "keras.Model":
     """A model for training only that holds the matrix on the device and takes tables of rows; save the head, not it.
 
     Its inputs are {"rows": (B, L) int32 of `plan.rows`, "mask": as in `head_inputs`}; its output is the head's, and so
@@ -143,6 +143,7 @@ def resident_model(head: "keras.Model", features: Floats) -> "keras.Model":
     Args:
         head: a head of `emopipe.models.heads`.
         features: (R, D), copied to the device in its own type.
+        augment: a layer of training, from features (B, L, D) and ``is_real``, the mask, to features; None for none.
     """
     import keras
 
@@ -164,5 +165,8 @@ def resident_model(head: "keras.Model", features: Floats) -> "keras.Model":
 
     table = keras.Input((None,), dtype="int32", name="rows")
     mask = keras.Input((None,), dtype="bool", name="mask", optional=True)
-    output = head({"features": Matrix(name="gather")(table), "mask": mask})
+    window = Matrix(name="gather")(table)
+    if augment is not None:
+        window = augment(window, is_real=mask)
+    output = head({"features": window, "mask": mask})
     return keras.Model({"rows": table, "mask": mask}, output, name="resident")

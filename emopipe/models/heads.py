@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from emopipe.errors import ConfigError
 from emopipe.files import partial_path, storage_error
+from emopipe.models.rows import Statistics
 from emopipe.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ HEADS = Registry(
         "rnn": "emopipe.models.heads:RNN",
         "mean": "emopipe.models.heads:MEAN",
         "taps": "emopipe.models.tap_heads:TAPS",
+        "multimodal": "emopipe.models.multimodal:MULTIMODAL",
+        "spectrogram-cnn": "emopipe.models.spectrogram_head:SPECTROGRAM_CNN",
     },
 )
 
@@ -41,7 +44,7 @@ class RnnHeadConfig:
         bidirectional: whether each layer also reads backwards, which doubles what it gives.
         dropout: share of a recurrent layer's outputs that training drops, after each layer.
         num_outputs: numbers in a prediction.
-        output_activation: "linear" for valence and arousal, "softmax" for classes.
+        output_activation: "linear" for valence and arousal, "softmax" for classes, "sigmoid" for intensities in [0, 1].
     """
 
     cells: Cells = "gru"
@@ -59,7 +62,7 @@ class RnnHeadConfig:
             raise ConfigError(f"RnnHeadConfig.units: expected a number of units per layer. Received: {self.units}.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"RnnHeadConfig.dropout: expected a number in [0, 1). Received: {self.dropout}.")
-        _check_output("RnnHeadConfig", self.num_outputs, self.output_activation)
+        check_output("RnnHeadConfig", self.num_outputs, self.output_activation)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class MeanHeadConfig:
     output_activation: OutputActivation = "linear"
 
     def __post_init__(self) -> None:
-        _check_output("MeanHeadConfig", self.num_outputs, self.output_activation)
+        check_output("MeanHeadConfig", self.num_outputs, self.output_activation)
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,19 @@ class Head:
     Attributes:
         name: its name in `HEADS`.
         config: the class of its configuration.
-        build: configuration, features per step, seed -> model.
+        build: configuration, features per step, seed and, where the head can standardise, statistics -> model.
+        standardises: whether it can bring its inputs to one scale.
     """
 
     name: str
     config: type[Any]
-    build: Callable[[Any, int, int], "keras.Model"]
+    build: Callable[..., "keras.Model"]
+    standardises: bool = False
 
 
-def build_head(name: str, config: Any, num_features: int, seed: int = 0) -> "keras.Model":
+def build_head(
+    name: str, config: Any, num_features: int, seed: int = 0, statistics: Statistics | None = None
+) -> "keras.Model":
     """A head with fresh weights.
 
     Args:
@@ -100,20 +107,29 @@ def build_head(name: str, config: Any, num_features: int, seed: int = 0) -> "ker
         config: its configuration, `RnnHeadConfig` for "rnn".
         num_features: numbers per step.
         seed: of the weights and of what dropout drops.
+        statistics: of the training rows' features, to which the head standardises what it is given; None to take
+            features as they are. They are saved with the head.
 
     Returns:
         {"features": (B, L, num_features), "mask": (B, L) or None} -> (B, num_outputs), or (B, L, num_outputs).
 
     Raises:
         UnknownNameError: no head of that name.
-        ConfigError: the configuration is another head's, or `num_features` is below 1.
+        ConfigError: the configuration is another head's, `num_features` is below 1, the statistics are of another
+            number of features, or the head does not standardise.
     """
     head: Head = HEADS.load(name)
     if not isinstance(config, head.config):
         raise ConfigError(f"head '{name}': expected a {head.config.__name__}. Received: {type(config).__name__}.")
     if num_features < 1:
         raise ConfigError(f"head '{name}': expected at least one feature per step. Received: {num_features}.")
-    return head.build(config, num_features, seed)
+    if statistics is None:
+        return head.build(config, num_features, seed)
+    if not head.standardises:
+        raise ConfigError(f"head '{name}': takes features as they are. Expected no statistics of them.")
+    if len(statistics.mean) != num_features:
+        raise ConfigError(f"head '{name}': expected statistics of {num_features} features, not {len(statistics.mean)}.")
+    return head.build(config, num_features, seed, statistics)
 
 
 def units_of_layers(num_layers: int) -> tuple[int, ...]:
@@ -154,7 +170,9 @@ def save_head(head: "keras.Model", path: Path) -> None:
         raise storage_error(path, error) from error
 
 
-def build_rnn(config: RnnHeadConfig, num_features: int, seed: int = 0) -> "keras.Model":
+def build_rnn(
+    config: RnnHeadConfig, num_features: int, seed: int = 0, statistics: Statistics | None = None
+) -> "keras.Model":
     """The recurrent head: tanh and sigmoid, Glorot kernels, orthogonal recurrent kernels, as keras has them.
 
     With 300 features: GRU 100-100-50 has 204,102 numbers, GRU 100 has 120,802, SimpleRNN 100 has 40,302.
@@ -164,19 +182,14 @@ def build_rnn(config: RnnHeadConfig, num_features: int, seed: int = 0) -> "keras
         keras' orthogonal recurrent kernels. GRUs reset after the product, as cuDNN does and as the published weights.
     """
     import keras
-    from keras import initializers, layers
+    from keras import layers
 
-    recurrent = {"simple": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM}[config.cells]
     features, mask = head_inputs_of(num_features)
-    x = features
+    x = standardised(features, statistics)
     for number, units in enumerate(config.units, start=1):
-        layer = recurrent(
-            units,
-            return_sequences=number < len(config.units),
-            kernel_initializer=initializers.GlorotUniform(seed=part_seed(seed, number, 0)),
-            recurrent_initializer=initializers.Orthogonal(seed=part_seed(seed, number, 1)),
-            name=f"rnn{number}",
-        )
+        layer = recurrent_layer(
+            config.cells, units, seed, number, f"rnn{number}", every_step=number < len(config.units)
+        )  # fmt: skip
         if config.bidirectional:
             layer = layers.Bidirectional(layer, backward_layer=_backward(layer, seed, number), name=f"rnn{number}")
         x = layer(x, mask=mask)
@@ -186,13 +199,15 @@ def build_rnn(config: RnnHeadConfig, num_features: int, seed: int = 0) -> "keras
     return keras.Model({"features": features, "mask": mask}, output, name="rnn")
 
 
-def build_mean(config: MeanHeadConfig, num_features: int, seed: int = 0) -> "keras.Model":
+def build_mean(
+    config: MeanHeadConfig, num_features: int, seed: int = 0, statistics: Statistics | None = None
+) -> "keras.Model":
     """The mean over the steps that are not padding, and one dense layer."""
     import keras
     from keras import layers
 
     features, mask = head_inputs_of(num_features)
-    mean = layers.GlobalAveragePooling1D(name="mean")(features, mask=mask)
+    mean = layers.GlobalAveragePooling1D(name="mean")(standardised(features, statistics), mask=mask)
     output = output_layer(config.num_outputs, config.output_activation, seed)(mean)
     return keras.Model({"features": features, "mask": mask}, output, name="mean")
 
@@ -212,6 +227,34 @@ def head_inputs_of(num_features: int) -> tuple[Any, Any]:
 
     features = keras.Input((None, num_features), name="features")
     return features, keras.Input((None,), dtype="bool", name="mask", optional=True)
+
+
+def standardised(features: Any, statistics: Statistics | None, name: str = "standardise") -> Any:
+    """Features (B, L, D) with the mean 0 and the variance 1 that the training rows have then; as they are for None.
+
+    A step of zeros stays one: nothing is there, and the mean is the least that can be said of it.
+    """
+    from keras import layers, ops
+
+    if statistics is None:
+        return features
+    layer = layers.Normalization(mean=statistics.mean.tolist(), variance=statistics.variance.tolist(), name=name)
+    is_there = ops.any(ops.not_equal(features, 0.0), axis=-1, keepdims=True)
+    return ops.where(is_there, layer(features), 0.0)
+
+
+def recurrent_layer(cells: Cells, units: int, seed: int, number: int, name: str, *, every_step: bool) -> Any:
+    """A recurrent layer; `number` tells its seeds from those of others in the same head."""
+    from keras import initializers, layers
+
+    recurrent = {"simple": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM}[cells]
+    return recurrent(
+        units,
+        return_sequences=every_step,
+        kernel_initializer=initializers.GlorotUniform(seed=part_seed(seed, number, 0)),
+        recurrent_initializer=initializers.Orthogonal(seed=part_seed(seed, number, 1)),
+        name=name,
+    )
 
 
 def output_layer(num_outputs: int, activation: OutputActivation, seed: int) -> Any:
@@ -237,7 +280,16 @@ def part_seed(seed: int, layer: int, part: int) -> int:
     return seed * 1000 + layer * 10 + part
 
 
-def _check_output(owner: str, num_outputs: int, activation: str) -> None:
+def check_output(owner: str, num_outputs: int, activation: str) -> None:
+    """Refuse outputs that no head has.
+
+    Args:
+        owner: the configuration that says so, for the message.
+        num_outputs, activation: of the last layer.
+
+    Raises:
+        ConfigError: there are none, or the activation is unknown.
+    """
     if num_outputs < 1:
         raise ConfigError(f"{owner}.num_outputs: expected at least 1. Received: {num_outputs}.")
     if activation not in get_args(OutputActivation):
@@ -245,5 +297,5 @@ def _check_output(owner: str, num_outputs: int, activation: str) -> None:
         raise ConfigError(f"{owner}.output_activation: expected one of {known}. Received: {activation!r}.")
 
 
-RNN = Head("rnn", RnnHeadConfig, build_rnn)
-MEAN = Head("mean", MeanHeadConfig, build_mean)
+RNN = Head("rnn", RnnHeadConfig, build_rnn, standardises=True)
+MEAN = Head("mean", MeanHeadConfig, build_mean, standardises=True)

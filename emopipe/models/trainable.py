@@ -1,12 +1,12 @@
 """CNNs that `train-cnn` trains, with the outputs that the task asks for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emopipe.faces.normalisation import InputSpec
-from emopipe.models.applications import DENSENET121, RESNET50
+from emopipe.models.applications import DENSENET121, RESNET50, VGG16
 from emopipe.models.architecture import PublishedWeights, scaled
 from emopipe.models.densenet import densenet121_features
 from emopipe.models.khorrami import KHORRAMI, build_khorrami
@@ -23,6 +23,7 @@ CNNS = Registry(
     {
         "khorrami": "emopipe.models.trainable:KHORRAMI_CNN",
         "vggface": "emopipe.models.trainable:VGGFACE_CNN",
+        "vgg16": "emopipe.models.trainable:VGG16_CNN",
         "resnet50": "emopipe.models.trainable:RESNET50_CNN",
         "densenet121": "emopipe.models.trainable:DENSENET121_CNN",
     },
@@ -106,6 +107,7 @@ VGGFACE_CNN = TrainableCnn(
     scalable=True,
     other_names=VGGFACE.other_names,
 )
+VGG16_CNN = replace(VGGFACE_CNN, published=VGG16.published)  # the same layers, which ImageNet's weights fit
 RESNET50_CNN = TrainableCnn(
     input=_INPUT,
     taps=("avg_pool",),

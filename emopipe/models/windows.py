@@ -11,11 +11,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from emopipe.errors import ConfigError, RecordError
+from emopipe.models.clip_windows import Sampling, clip_table
 from emopipe.models.rows import Rows
 from emopipe.typing import Bools, Floats, Ints
 
 GapPolicy = Literal["drop", "hold"]
-Target = Literal["next", "last", "every"]
+Target = Literal["next", "last", "every", "clip"]
 Labelled = Literal["every_step", "target"]
 
 ABSENT = -1  # in a table of rows: no row, the step is zeros
@@ -34,8 +35,11 @@ class WindowConfig:
             zeros where there is none yet.
         target: the label of the window's "last" row, or of the row "next" to it, which the window does not see; or of
             "every" row. Windows of the last kind lie end to end, and the last one of a stretch has what is left: they
-            leave no row out, whatever the length of a clip. Stride and `labelled` have no say in them.
+            leave no row out, whatever the length of a clip. Stride and `labelled` have no say in them. Or the label of
+            the "clip" as a whole: one window per clip, of rows that `sampling` chooses, under "drop" among its valid
+            rows, under "hold" among all. Stride and `labelled` have no say in it either.
         labelled: which rows need a label: "every_step" and the target's, or only the "target"'s.
+        sampling: which rows of a clip are its window, under the target "clip"; see `emopipe.models.clip_windows`.
     """
 
     length: int = 100  # the best of Khorrami et al. 2016; arXiv:2006.11168, section IV-B
@@ -43,15 +47,22 @@ class WindowConfig:
     gaps: GapPolicy = "drop"  # arXiv:2006.11168, section IV-B
     target: Target = "last"  # its code takes "next", which the recipe states
     labelled: Labelled = "every_step"  # its code: a frame counts when it has a crop and both labels
+    sampling: Sampling = "uniform"
 
     def __post_init__(self) -> None:
         for name in ("length", "stride"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"WindowConfig.{name}: expected at least 1. Received: {getattr(self, name)}.")
-        for name, choices in (("gaps", GapPolicy), ("target", Target), ("labelled", Labelled)):
+        choices_of = {"gaps": GapPolicy, "target": Target, "labelled": Labelled, "sampling": Sampling}
+        for name, choices in choices_of.items():
             if (value := getattr(self, name)) not in get_args(choices):
                 known = ", ".join(get_args(choices))
                 raise ConfigError(f"WindowConfig.{name}: expected one of {known}. Received: {value!r}.")
+
+    @property
+    def wants_motion(self) -> bool:
+        """Whether windows are chosen by how far the face moves."""
+        return self.target == "clip" and self.sampling == "motion"
 
     @property
     def span(self) -> int:
@@ -185,14 +196,15 @@ class PredictionPlan:
     Attributes:
         plan: the windows, N of them; a row is the target of one at most, and under "every" a step of one at most.
         how: (R,) uint8 per row of the table: WINDOW when its window is full, SHORT when it has fewer real steps because
-            the clip or the stretch of valid rows begins there, NONE without a prediction.
+            the clip or the stretch of valid rows begins there, NONE without a prediction. Under "clip" what is said of
+            a clip stands at its last valid row.
     """
 
-    plan: DensePlan
+    plan: Plan
     how: Ints
 
 
-def make_plan(rows: Rows, config: WindowConfig) -> DensePlan:
+def make_plan(rows: Rows, config: WindowConfig) -> Plan:
     """All windows that can be trained on, or scored; none crosses a clip.
 
     Args:
@@ -201,7 +213,12 @@ def make_plan(rows: Rows, config: WindowConfig) -> DensePlan:
 
     Returns:
         the windows, by first row; see `clips_without_window` for clips that are too short or too broken.
+
+    Raises:
+        ConfigError: sampling by motion, which the rows do not know.
     """
+    if config.target == "clip":
+        return _clips(rows, config, rows.label_valid)
     if config.target == "every":
         return _tiles(rows, config, rows.valid & rows.label_valid)
     starts: Ints = np.arange(max(0, len(rows) - config.span + 1))
@@ -233,8 +250,18 @@ def prediction_plan(rows: Rows, config: WindowConfig) -> PredictionPlan:
     Args:
         rows: the table; labels are not looked at.
         config: as in training; stride and labelled have no say. Under the target "every" the windows are those of
-            `make_plan`, with or without labels, and every step of theirs is a prediction.
+            `make_plan`, with or without labels, and every step of theirs is a prediction. Under "clip" they are those
+            of `make_plan`, one for every clip with a valid row.
+
+    Raises:
+        ConfigError: as `make_plan`.
     """
+    if config.target == "clip":
+        clips = _clips(rows, config, np.ones(len(rows), bool))
+        is_full = clips.table[:, -1] >= 0
+        how = np.full(len(rows), NONE, np.uint8)
+        how[clips.target_rows] = np.where(is_full, WINDOW, SHORT)
+        return PredictionPlan(clips, how)
     if config.target == "every":
         plan = _tiles(rows, config, rows.valid)
         return PredictionPlan(plan, _how_of_tiles(plan, len(rows)))
@@ -271,6 +298,16 @@ def _tiles(rows: Rows, config: WindowConfig, wanted: Bools) -> DensePlan:
     return DensePlan(
         starts, starts + num_steps - 1, config.length, num_steps=num_steps.astype(np.int32), hold_index=hold
     )
+
+
+def _clips(rows: Rows, config: WindowConfig, wanted: Bools) -> SparsePlan:
+    """One window per clip; clips whose last valid row is not wanted are left out, and so are those that see nothing."""
+    table, targets = clip_table(rows, config.length, config.sampling, only_valid=config.gaps == "drop")
+    hold = hold_index(rows) if config.gaps == "hold" else None
+    keep = wanted[targets]
+    if hold is not None:
+        keep = keep & ((table >= 0) & (hold[table] >= 0)).any(axis=1)
+    return SparsePlan(table[keep], targets[keep], hold_index=hold)
 
 
 def _how_of_tiles(plan: DensePlan, num_rows: int) -> Ints:

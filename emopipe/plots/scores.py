@@ -24,6 +24,7 @@ _EMPTY = "#F2F2F2"  # a cell without a count, which no colour of the scale means
 _TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 _SIGNED = ("valence", "arousal")  # annotated from -1 to 1
 _MAP = "cividis"  # its lightness alone carries the order
+_MANY_LINES = 12  # in one panel
 _DPI = 120
 _HELD_OUT = ("val_", "dev_")  # what a curve of the held-out split is called
 
@@ -135,6 +136,8 @@ def curves_figure(
         history: name -> one number per epoch, as Keras returns it; a name that begins with ``val_`` or ``dev_`` is of
             the held-out split, one with "loss" in it goes to the left panel.
         best_epoch: 1-based epoch to mark, the one that was kept.
+
+    Of more than a dozen lines in a panel, those of single targets are left out where there is a mean of them.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -143,6 +146,8 @@ def curves_figure(
     figure = _figure(5.6 * max(1, len(panels)), 3.9)
     figure.suptitle(title)
     for axes, (label, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        if len(names) > _MANY_LINES:
+            names = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
         quantities = list(dict.fromkeys(_quantity(name) for name in names))
         for name in names:
             values = np.asarray(history[name], np.float64)
@@ -161,7 +166,7 @@ def curves_figure(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8 if len(names) <= _MANY_LINES else 6, ncols=1 + len(names) // _MANY_LINES)
     return figure
 
 

@@ -21,6 +21,8 @@ RAW = "_raw"  # ends the metric of a score without post-processing, and its key
 _ALL_CLASSES = "label"  # the target of a score of all classes together
 _RANGULOV = "emopipe.recipes.rangulov2020:"
 _KOLLIAS = "emopipe.recipes.kollias2020:"
+_HUME = "emopipe.recipes.hume2023:"
+_RAVDESS = "emopipe.recipes.ravdess:"
 
 RECIPES = Registry(
     "recipe",
@@ -79,6 +81,27 @@ RECIPES = Registry(
         "kollias2020/submission-1": f"{_KOLLIAS}SUBMISSION_1",
         "kollias2020/submission-2": f"{_KOLLIAS}SUBMISSION_2",
         "kollias2020/submission-3": f"{_KOLLIAS}SUBMISSION_3",
+        "hume2023/eri-vgg16": f"{_HUME}ERI_VGG16",
+        "hume2023/eri-resnet50": f"{_HUME}ERI_RESNET50",
+        "hume2023/eri-audio": f"{_HUME}ERI_AUDIO",
+        "hume2023/eri-multimodal": f"{_HUME}ERI_MULTIMODAL",
+        "hume2023/eri-frames-16": f"{_HUME}ERI_FRAMES_16",
+        "ravdess/mel-gru": f"{_RAVDESS}MEL_GRU",
+        "ravdess/mel-gru-intensity": f"{_RAVDESS}MEL_GRU_INTENSITY",
+        "ravdess/mel-lstm": f"{_RAVDESS}MEL_LSTM",
+        "ravdess/mel-lstm-intensity": f"{_RAVDESS}MEL_LSTM_INTENSITY",
+        "ravdess/mel-mean": f"{_RAVDESS}MEL_MEAN",
+        "ravdess/mel-mean-intensity": f"{_RAVDESS}MEL_MEAN_INTENSITY",
+        "ravdess/linear-gru": f"{_RAVDESS}LINEAR_GRU",
+        "ravdess/linear-gru-intensity": f"{_RAVDESS}LINEAR_GRU_INTENSITY",
+        "ravdess/window-05-hop-025": f"{_RAVDESS}SHORT_GRU",
+        "ravdess/window-05-hop-025-intensity": f"{_RAVDESS}SHORT_GRU_INTENSITY",
+        "ravdess/window-2-hop-1": f"{_RAVDESS}LONG_GRU",
+        "ravdess/window-2-hop-1-intensity": f"{_RAVDESS}LONG_GRU_INTENSITY",
+        "ravdess/log-mel-gru": f"{_RAVDESS}LOG_MEL_GRU",
+        "ravdess/log-mel-gru-intensity": f"{_RAVDESS}LOG_MEL_GRU_INTENSITY",
+        "ravdess/spectrogram-cnn": f"{_RAVDESS}SPECTROGRAM_CNN",
+        "ravdess/spectrogram-cnn-intensity": f"{_RAVDESS}SPECTROGRAM_CNN_INTENSITY",
     },
 )
 

@@ -4,13 +4,17 @@ A run folder is named after everything that decides its result. So recipes that 
 share its run, and a killed one goes on.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from emopipe.config import FacesConfig, fingerprint, to_dict
+from emopipe.errors import WeightsError
 from emopipe.models.bundle import open_run
+from emopipe.models.spectrogram_cnn import AudioRequest
+from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.extract import extract
 from emopipe.stages.extract_report import Progress as ExtractProgress
 from emopipe.stages.extract_report import Silent as SilentExtract
@@ -21,6 +25,8 @@ from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.training import TrainingProgress
 from emopipe.stages.training_frames import load_frames
 from emopipe.store.cache import Cache
+
+MOBILENETV2_VARIABLE = "EMOPIPE_MOBILENETV2"
 
 
 class Progress(ExtractProgress, TrainingProgress, Protocol):
@@ -64,17 +70,55 @@ def cached_faces(bench: Bench, dataset: str, faces: FacesConfig) -> str:
 def cached_features(bench: Bench, dataset: str, faces: FacesConfig, cnn: Path, taps: tuple[str, ...]) -> str:
     """Extract what a trained CNN makes of a corpus; returns the fingerprint of its settings."""
     bench.progress.say(f"Features of {dataset} with {cnn.name}:")
-    backbone = BackboneRequest(str(cnn / "network.keras"), taps=taps)
+    return _features(bench, dataset, faces, BackboneRequest(str(cnn / "network.keras"), taps=taps))
+
+
+def frozen_features(bench: Bench, dataset: str, faces: FacesConfig, backbone: BackboneRequest) -> str:
+    """Extract what a backbone that nobody trains makes of a corpus; returns the fingerprint of its settings."""
+    bench.progress.say(f"Features of {dataset} with {backbone.backbone}, weights {backbone.weights}:")
+    return _features(bench, dataset, faces, backbone)
+
+
+def _features(bench: Bench, dataset: str, faces: FacesConfig, backbone: BackboneRequest) -> str:
     spec = ExtractSpec(dataset, bench.roots[dataset], bench.cache, faces, backbone, workers=bench.workers)
     return _extracted(bench, spec)
+
+
+def cached_audio(bench: Bench, dataset: str, audio: AudioRequest) -> str:
+    """Extract the features of the sound of a corpus; returns the fingerprint of their settings."""
+    spectrogram = audio.spectrogram
+    axis = f"windows of {spectrogram.window_s:g} s every {spectrogram.hop_s:g} s"
+    bench.progress.say(f"Sound of {dataset} with {audio.backbone}, {spectrogram.kind}, {axis}:")
+    spec = ExtractSpec(dataset, bench.roots[dataset], bench.cache, only="audio", audio=audio_at_hand(audio))
+    return _extracted(bench, spec)
+
+
+def audio_at_hand(audio: AudioRequest) -> AudioRequest:
+    """The request with the file that $EMOPIPE_MOBILENETV2 names in the place of weights that would be downloaded.
+
+    Raises:
+        WeightsError: MobileNetV2 with ImageNet weights is asked for, and the variable names something else than a
+            `.keras` file.
+    """
+    named = os.environ.get(MOBILENETV2_VARIABLE)
+    if (audio.backbone, audio.weights) != ("mobilenetv2", "imagenet") or not named:
+        return audio
+    if Path(named).suffix != ".keras":
+        raise WeightsError(
+            f"${MOBILENETV2_VARIABLE}: expected a .keras file with MobileNetV2 on RGB in [0, 1], whose layer 'features'"
+            f" has 1280 numbers.\nReceived: {named}. Without the variable keras' own weights are downloaded."
+        )
+    return AudioRequest(named, taps=("features",), input_range="0..1", spectrogram=audio.spectrogram)
 
 
 def _extracted(bench: Bench, spec: ExtractSpec) -> str:
     report = extract(spec, bench.progress)
     bench.failed.update(report.failed)
     bench.progress.say(f"{len(report.done)} clips made, {len(report.reused)} reused, {len(report.failed)} failed.")
+    if report.failures:
+        bench.progress.say(f"The first that failed, {report.failures[0].clip_id}: {report.failures[0].message}")
     plan = make_plan(spec, Cache(spec.cache))
-    return (plan.features or plan.faces).fingerprint
+    return (plan.audio or plan.features or plan.faces).fingerprint
 
 
 def cnn_folder(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) -> Path:
@@ -111,6 +155,27 @@ def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: Tr
     if is_finished(run):
         bench.progress.say(f"{run}: is trained already.")
         return run
+    return _trained_on(bench, dataset, features, run, config)
+
+
+def trained_head(bench: Bench, dataset: str, config: TrainRnnConfig, features: str = "") -> Path:
+    """Train a head on a corpus whose clips have one label each, or find it trained; returns its run folder.
+
+    Args:
+        bench, dataset: where, on what.
+        config: how; its `audio` is the fingerprint of features of sound, for a head that reads them.
+        features: fingerprint of features of faces; "" for a head on sound alone.
+    """
+    kind, wanted = ("features", features) if features else ("audio", config.audio)
+    said = _labels(bench, dataset, config.task, kind, wanted)
+    run = bench.runs / f"rnn-{fingerprint(dataset, to_dict(config), features, said)[:12]}"
+    if is_finished(run):
+        bench.progress.say(f"{run}: is trained already.")
+        return run
+    return _trained_on(bench, dataset, features, run, config)
+
+
+def _trained_on(bench: Bench, dataset: str, features: str, run: Path, config: TrainRnnConfig) -> Path:
     bench.progress.say(f"Training {run}:")
     train_rnn(
         config,
@@ -122,6 +187,18 @@ def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: Tr
         progress=bench.progress,
     )
     return run
+
+
+def _labels(bench: Bench, dataset: str, task: str | None, kind: str, wanted: str) -> str:
+    """Digest of the clips of a corpus, their splits, and what is said of each as a whole."""
+    plan = cached_plan(Cache(bench.cache), kind, dataset, bench.roots[dataset], wanted)
+    task = task or plan.adapter.tasks[0]
+    said = [
+        [planned.clip.split, planned.key(kind), plan.adapter.read_labels(planned.clip, task).values.tolist()]
+        for planned in plan.clips
+        if task in planned.clip.annotations
+    ]
+    return fingerprint(said)
 
 
 def is_finished(run: Path) -> bool:

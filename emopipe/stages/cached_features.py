@@ -9,9 +9,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import Protocol
 
 import numpy as np
 
+from emopipe.errors import ConfigError
 from emopipe.faces.normalisation import InputSpec, normalise
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.reader import ShardReader
@@ -30,6 +32,16 @@ class Stretch:
     stop: int
 
 
+class Columns(Protocol):
+    """Columns beside the taps: an array, or what is indexed like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(R, E)"""
+
+    def __getitem__(self, key: Ints) -> Floats: ...
+
+
 def memory_limit() -> int:
     """Bytes that a feature matrix may take in memory."""
     return int(_SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -45,7 +57,7 @@ class CachedFeatures:
         crops: what the network that sees crops takes; the normalised pixels are the columns instead of any field's.
         num_columns: numbers per row, `extra` included.
         dtype: of what is handed out.
-        extra: (R, E) columns behind those of the taps; None for none.
+        extra: (R, E) columns behind those of the taps, cast to `dtype`; None for none.
     """
 
     ndim = 2
@@ -57,7 +69,7 @@ class CachedFeatures:
         fields: Sequence[str],
         num_columns: int,
         dtype: np.dtype,
-        extra: Floats | None = None,
+        extra: Columns | None = None,
         crops: InputSpec | None = None,
     ):
         self.dtype = np.dtype(dtype)
@@ -120,3 +132,16 @@ class CachedFeatures:
                 self._open.pop(next(iter(self._open))).close()
             self._open[name] = self._cache.open(record)
         return self._open[name]
+
+
+def tap_fields(shard: ShardReader, clip_id: str, taps: Sequence[str]) -> list[str]:
+    """Names of the taps' datasets, in this order; of all taps, sorted, when none is named.
+
+    Raises:
+        ConfigError: a tap is not there.
+    """
+    known = [name.removeprefix("taps/") for name in shard.fields(clip_id) if name.startswith("taps/")]
+    for tap in taps:
+        if tap not in known:
+            raise ConfigError(f"{shard.path}: has no tap '{tap}'. Expected some of {', '.join(known)}.")
+    return [f"taps/{tap}" for tap in taps or known]

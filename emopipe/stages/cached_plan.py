@@ -10,6 +10,8 @@ from emopipe.stages.spec import ExtractSpec, Plan, planned_clip
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.layout import ShardHeader
 
+_OPTIONS = {"faces": " --only faces", "features": "", "audio": " --only audio --audio-backbone NAME"}
+
 
 def cached_plan(
     cache: Cache, kind: str, dataset: str | None, root: Path | None, wanted: str = "", folds: Folds | None = None
@@ -18,7 +20,7 @@ def cached_plan(
 
     Args:
         cache: where to look.
-        kind: "faces" or "features".
+        kind: "faces", "features" or "audio"; a plan of audio has no faces.
         dataset: the corpus; None for the one that the set was made from.
         root: its folder now; None for where it was.
         wanted: beginning of the set's fingerprint, where the cache holds several.
@@ -30,19 +32,37 @@ def cached_plan(
     """
     record = _only_set(cache, kind, dataset, wanted)
     spec = ExtractSpec.from_request(record.request)
-    header = record.header
-    settings = header.config if kind == "faces" else header.config["faces"]
-    faces = header if kind == "faces" else ShardHeader("faces", "", settings, fingerprint(settings))
-    features = header if kind == "features" else None
-    is_given = settings["faces"]["alignment"] == "given"
+    faces, features, audio = _headers(record.header)
+    config = spec.faces if faces is None else FacesConfig(**faces.config["faces"])
+    is_given = faces is not None and config.alignment == "given"
     adapter = load_adapter(spec.dataset)
     folder = resolve_root(spec.dataset, root if root is not None else spec.root)
     manifest = adapter.scan(folder, source="images" if is_given else None)
     if folds is not None:
         manifest = with_folds(manifest, folds)
-    clips = tuple(planned_clip(clip, cache, faces, features) for clip in manifest.clips)
-    config = FacesConfig(**settings["faces"])
-    return Plan(adapter, manifest, clips, config, faces, None, features, "cpu", (), spec.detector_weights)
+    return Plan(
+        adapter=adapter,
+        manifest=manifest,
+        clips=tuple(planned_clip(clip, cache, faces, features, audio=audio) for clip in manifest.clips),
+        faces_config=config,
+        faces_header=faces,
+        backbone=None,
+        features=features,
+        device="cpu",
+        notes=(),
+        detector_weights=spec.detector_weights,
+        audio=audio,
+    )
+
+
+def _headers(header: ShardHeader) -> tuple[ShardHeader | None, ShardHeader | None, ShardHeader | None]:
+    """Headers of faces, features and audio; that of the faces which features were made from is in their settings."""
+    if header.kind == "audio":
+        return None, None, header
+    if header.kind == "faces":
+        return header, None, None
+    settings = header.config["faces"]
+    return ShardHeader("faces", "", settings, fingerprint(settings)), header, None
 
 
 def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> ShardRecord:
@@ -57,7 +77,7 @@ def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> Shar
         name = dataset or "NAME"
         raise ConfigError(
             f"{cache.folder}: no {what}{of} are cached.\n"
-            f"Run: emopipe extract --dataset {name} --cache {cache.folder}" + (" --only faces" * (kind == "faces"))
+            f"Run: emopipe extract --dataset {name} --cache {cache.folder}{_OPTIONS[kind]}"
         )
     if len(found) > 1:
         listed = ", ".join(

@@ -17,6 +17,10 @@ from emopipe.store.ledger import LedgerRow
 
 Committed = dict[str, tuple[ShardRecord, ClipEntry]]
 
+PICTURE_KINDS = ("faces", "features")
+SOUND_KINDS = ("audio",)
+_KINDS = {"all": (*PICTURE_KINDS, *SOUND_KINDS), "faces": ("faces",), "features": ("features",), "audio": ("audio",)}
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -38,15 +42,18 @@ class ClipQueue:
 
     Args:
         spec, plan, cache, claims: what is to be made and where.
+        kinds: what this queue is about; a clip whose sound fails keeps its place in the queue for its picture.
 
     Attributes:
+        is_about_sound: whether it hands out clips for their sound and not for their picture.
         committed: clip key -> where it lies, as of the last look.
         failures: ledger rows of the clips that failed since this queue was made.
     """
 
-    def __init__(self, spec: ExtractSpec, plan: Plan, cache: Cache, claims: Claims):
+    def __init__(self, spec: ExtractSpec, plan: Plan, cache: Cache, claims: Claims, kinds: tuple[str, ...]):
         self._plan, self._cache, self._claims = plan, cache, claims
-        self._kinds = {"all": ("faces", "features"), "faces": ("faces",), "features": ("features",)}[spec.only]
+        self._kinds = tuple(kind for kind in _KINDS[spec.only] if kind in kinds)
+        self.is_about_sound = kinds == SOUND_KINDS
         self._retry_failed = spec.retry_failed
         self._begun = utc_now()
         self._known: frozenset[str] | None = None
@@ -58,13 +65,17 @@ class ClipQueue:
     def survey(self, *, write: bool = True) -> Survey:
         """Divide the plan's clips by what is committed and by what the ledger says.
 
-        Entries that the adapter refused become ledger rows, unless `write` is False.
+        Clips of which nothing is to be made are in none of the parts. Entries that the adapter refused are with the
+        pictures, and become ledger rows unless `write` is False.
         """
         self.look()
         ledger = self._cache.ledger.read()
         survey = Survey()
         for planned in self._plan.clips:
-            rows = [ledger.get(key) for key in self._keys(planned).values()]
+            keys = self._keys(planned)
+            if not keys:
+                continue
+            rows = [ledger.get(key) for key in keys.values()]
             failed = [row for row in rows if row is not None and row.status == "failed"]
             if not self._missing(planned):
                 survey.reused.append(planned)
@@ -72,6 +83,8 @@ class ClipQueue:
                 survey.failed.append(failed[0])
             else:
                 survey.pending.append(planned)
+        if self.is_about_sound:
+            return survey
         refused = [_refusal_row(refusal) for refusal in self._plan.manifest.refused]
         if write:
             self._cache.ledger.write(row for row in refused if row.key not in ledger)
@@ -90,9 +103,10 @@ class ClipQueue:
         if names == self._known:
             return
         self._known = names
-        self.committed = self._cache.find("faces", self._plan.faces.fingerprint)
-        if self._plan.features is not None:
-            self.committed |= self._cache.find("features", self._plan.features.fingerprint)
+        self.committed = {}
+        for header in (self._plan.faces_header, self._plan.features, self._plan.audio):
+            if header is not None:
+                self.committed |= self._cache.find(header.kind, header.fingerprint)
 
     def claimed(
         self, waiting: list[PlannedClip], later: list[PlannedClip], may_take: Callable[[frozenset[str]], bool]
@@ -166,8 +180,7 @@ class ClipQueue:
         return frozenset(kind for kind, key in self._keys(planned).items() if key not in self.committed)
 
     def _keys(self, planned: PlannedClip) -> dict[str, str]:
-        keys = {"faces": planned.faces_key, "features": planned.features_key}
-        return {kind: key for kind in self._kinds if (key := keys[kind]) is not None}
+        return {kind: key for kind in self._kinds if (key := planned.key(kind)) is not None}
 
 
 def _refusal_row(refusal: Refusal) -> LedgerRow:

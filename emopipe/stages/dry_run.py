@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from emopipe.errors import EmopipeError
-from emopipe.stages.clip_queue import ClipQueue
+from emopipe.stages.clip_queue import PICTURE_KINDS, SOUND_KINDS, ClipQueue
 from emopipe.stages.faces_step import open_source
 from emopipe.stages.spec import ExtractSpec, make_plan
 from emopipe.store.cache import Cache
@@ -55,9 +55,15 @@ def estimate(spec: ExtractSpec) -> Outlook:
     """
     cache = Cache(spec.cache)
     plan = make_plan(spec, cache, remember=False)
-    survey = ClipQueue(spec, plan, cache, cache.claims()).survey(write=False)
+    seen, heard = (
+        ClipQueue(spec, plan, cache, cache.claims(), kinds).survey(write=False)
+        for kinds in (PICTURE_KINDS, SOUND_KINDS)
+    )
+    pending = {planned.clip.clip_id for planned in (*seen.pending, *heard.pending)}
+    failed = {row.clip_id for row in (*seen.failed, *heard.failed)} - pending
+    reused = {planned.clip.clip_id for planned in (*seen.reused, *heard.reused)} - pending - failed
     frames = 0
-    for planned in survey.pending:
+    for planned in seen.pending:
         try:
             frames += open_source(planned.clip, plan.faces_config, None).num_declared or 0
         except EmopipeError:
@@ -67,10 +73,12 @@ def estimate(spec: ExtractSpec) -> Outlook:
     row_bytes += sum(2 * size for size in sizes.values() if size is not None)
     unknown = [tap for tap, size in sizes.items() if size is None]
     notes = [f"The size of tap '{tap}' is known only once the network is built; it is left out." for tap in unknown]
+    if heard.pending:
+        notes.append(f"The sound of {len(heard.pending)} clips is left out of size and time.")
     return Outlook(
-        reused=len(survey.reused),
-        pending=len(survey.pending),
-        failed=len(survey.failed),
+        reused=len(reused),
+        pending=len(pending),
+        failed=len(failed),
         pending_frames=frames,
         gigabytes=round(frames * row_bytes / 1e9, 3),
         hours=round(frames / _FRAMES_PER_S / 3600, 3),

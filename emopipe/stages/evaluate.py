@@ -24,6 +24,7 @@ from emopipe.stages.evaluation import Evaluation, SplitPredictions
 from emopipe.stages.feature_rows import feature_rows, network_rows
 from emopipe.stages.labelled import LabelledSplit, has_labels, labelled_clips, unlabelled_clips
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
+from emopipe.stages.sound_rows import joined_plan, sound_columns, split_taps
 from emopipe.stages.trained import Trained, open_trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Bools, Ints
@@ -44,7 +45,7 @@ def evaluate(
     Args:
         run: a run of `train-cnn` or `train-rnn`.
         split: "train", "dev", "test", "none" for clips without one, or "all" for every clip.
-        cache: holds faces or features made with the settings that the run was trained on.
+        cache: holds faces, features or sound made with the settings that the run was trained on.
         root: the corpus; None for where it was at extraction.
         dataset: another corpus than the one it was trained on.
         fill: what becomes of frames without a full window; see `window_predictions`.
@@ -72,6 +73,8 @@ def predict_split(
     store = Cache(cache)
     folds = trained.folds if dataset in (None, trained.dataset) else None
     plan = cached_plan(store, trained.reads, dataset or trained.dataset, root, trained.fingerprint, folds)
+    if has_both := trained.sound is not None and trained.reads != "audio":
+        plan = joined_plan(plan, cached_plan(store, "audio", plan.manifest.dataset, root, trained.sound_fingerprint))
     if has_labels(plan, split, trained.task):
         clips = labelled_clips(plan, store, trained.reads, split, trained.task)
         _check_columns(trained, clips)
@@ -82,7 +85,11 @@ def predict_split(
     if trained.reads == "faces":
         rows = network_rows(clips, store, trained.feature_network(), trained.taps, trained.targets, landmarks)
     else:
-        rows = feature_rows(clips, store, trained.taps, trained.targets, landmarks)
+        taps, heard = split_taps(trained.taps) if has_both else (trained.taps, ())
+        sound = sound_columns(clips, plan, store, heard) if has_both else None
+        motion = plan if trained.window is not None and trained.window.wants_motion else None
+        rows = feature_rows(clips, store, taps, trained.targets, landmarks, sound, motion)
+        clips = replace(clips, notes=(*clips.notes, *(sound.notes if sound is not None else ())))
     if trained.window is None:
         values, how = frame_predictions(rows, fill)
     else:

@@ -19,7 +19,7 @@ def extract(spec: ExtractSpec, progress: Progress | None = None) -> ExtractRepor
     """
     progress = progress or Silent()
     notes = tidy(Cache(spec.cache))
-    if spec.workers == 1 or spec.only == "features":
+    if spec.workers == 1 or spec.only in ("features", "audio"):
         report = extract_clips(spec, progress)
     else:
         report = extract_with_workers(spec, progress)

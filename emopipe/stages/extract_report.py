@@ -44,7 +44,8 @@ class ExtractReport:
 
     Attributes:
         done, reused, failed: ids of clips made now, found finished, and not to be had.
-        frames, valid: rows made now, and rows among them that hold a face.
+        frames, valid: rows of faces made now, and rows among them that hold a face.
+        windows, valid_windows: rows of audio features made now, and rows among them that there was sound for.
         seconds: step -> seconds that it was busy itself; steps overlap, so they add up to more than the wall time.
         devices: step -> "cpu" or "gpu".
         began_s, ended_s: monotonic clock at the opening of the first clip and at the last rename.
@@ -57,6 +58,8 @@ class ExtractReport:
     failed: set[str] = field(default_factory=set)
     frames: int = 0
     valid: int = 0
+    windows: int = 0
+    valid_windows: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     began_s: float = 0.0
@@ -111,6 +114,8 @@ class ExtractReport:
             "clips": counts,
             "frames": self.frames,
             "valid": self.valid,
+            "windows": self.windows,
+            "valid_windows": self.valid_windows,
             "steps": steps,
             "fps": round(self.frames_per_s, 2),
             "seconds": round(self.wall_s, 3),
@@ -125,8 +130,10 @@ class ExtractReport:
             share = 100 * self.valid / self.frames
             speed = f"{self.frames_per_s:.1f} frames/s over {self.wall_s:.1f} s"
             lines.append(f"frames: {self.frames}, {share:.1f} % with a face, {speed}")
+        if self.windows:
+            lines.append(f"sound: {self.windows} windows, {100 * self.valid_windows / self.windows:.1f} % valid")
         for name, seconds in self.seconds.items():
-            lines.append(f"  {name:<9}{seconds:9.1f} s  {self.devices.get(name, 'cpu')}")
+            lines.append(f"  {name:<12}{seconds:9.1f} s  {self.devices.get(name, 'cpu')}")
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"failed: {row.clip_id} ({row.step}): {row.message}" for row in self.failures]
         return "\n".join(lines)

@@ -11,13 +11,14 @@ from emopipe.errors import ConfigError
 from emopipe.faces.landmark_vector import landmark_vector
 from emopipe.faces.normalisation import InputSpec
 from emopipe.models.rows import Rows
-from emopipe.stages.cached_features import CachedFeatures, Stretch, memory_limit
+from emopipe.stages.cached_features import CachedFeatures, Columns, Stretch, memory_limit, tap_fields
 from emopipe.stages.features_step import BATCH_SIZE, Crops, FeatureRows, Network, cached_crops, compute, tap_sizes
 from emopipe.stages.labelled import LabelledSplit
+from emopipe.stages.motion import landmark_motion
 from emopipe.stages.pipeline import Prefetch
+from emopipe.stages.sound_rows import SoundColumns
 from emopipe.stages.spec import Plan, PlannedClip
 from emopipe.store.cache import Cache
-from emopipe.store.reader import ShardReader
 from emopipe.typing import Array, Bools, Floats, Ints
 
 _PIECES_AHEAD = 4
@@ -29,28 +30,34 @@ def feature_rows(
     taps: Sequence[str] = (),
     targets: Sequence[str] = (),
     landmarks: Plan | None = None,
+    sound: SoundColumns | None = None,
+    motion: Plan | None = None,
 ) -> Rows:
     """The features of a split's clips, taps side by side, with the labels beside them.
 
     What does not fit into memory stays on disk and is read window by window; see `CachedFeatures`.
 
     Args:
-        split: clips of the features cache with their labels.
+        split: clips of the features cache, or of the audio cache, with their labels.
         cache: holds them.
         taps: which taps, in this order; empty for all, sorted.
         targets: which label columns, in this order; empty for all.
         landmarks: the plan, to put the 136 numbers of the landmarks behind the taps; they lie in the faces cache.
+        sound: the sound of the same rows, to put it behind both.
+        motion: the plan, to say how far faces move from frame to frame; their landmarks lie in the faces cache.
 
     Returns:
-        Rows in the clips' order; float16 unless a shard holds a tap as float32. A label is valid where the frame has
-        one, whether or not it has a face.
+        Rows in the clips' order; float16 unless a shard holds a tap as float32. A label is valid where the row has
+        one, whether or not it has a face or sound. A row with a face and without sound is valid.
 
     Raises:
         ConfigError: a tap or a target is not there; the message lists those that are. Or the faces are not cached.
         RecordError: a valid row holds a number that is not finite; names the clip and the frame.
     """
     fields, sizes, dtype = _layout(split, cache, taps)
-    return _rows(split, cache, fields, sum(sizes.values()), dtype, targets, landmarks)
+    if sound is not None:
+        dtype = max(dtype, sound.dtype, key=lambda kind: kind.itemsize)
+    return _rows(split, cache, fields, sum(sizes.values()), dtype, targets, landmarks, sound=sound, motion=motion)
 
 
 def crop_rows(
@@ -70,7 +77,7 @@ def crop_rows(
     Raises:
         ConfigError: as `feature_rows`.
     """
-    return _rows(split, cache, (), math.prod(spec.shape), np.dtype(np.float32), targets, landmarks, spec)
+    return _rows(split, cache, (), math.prod(spec.shape), np.dtype(np.float32), targets, landmarks, crops=spec)
 
 
 def tap_columns(split: LabelledSplit, cache: Cache, taps: Sequence[str] = ()) -> dict[str, int]:
@@ -136,7 +143,7 @@ def num_features(cache: Cache, fingerprint: str, taps: Sequence[str] = ()) -> in
         raise ConfigError(f"{cache.folder}: holds no features {fingerprint[:10]}.")
     clip_id = records[0].entries[0].clip_id
     with cache.open(records[0]) as shard:
-        return sum(shard.read(clip_id, name, 0, 1).shape[1] for name in _tap_names(shard, clip_id, taps))
+        return sum(shard.read(clip_id, name, 0, 1).shape[1] for name in tap_fields(shard, clip_id, taps))
 
 
 def assembled(pieces: Iterable[FeatureRows]) -> Iterator[dict[str, Array]]:
@@ -163,10 +170,17 @@ def _rows(
     dtype: np.dtype,
     targets: Sequence[str],
     landmarks: Plan | None,
+    *,
     crops: InputSpec | None = None,
+    sound: SoundColumns | None = None,
+    motion: Plan | None = None,
 ) -> Rows:
     starts = _starts(split)
-    extra = None if landmarks is None else _landmarks(split, landmarks, cache)
+    known = landmarks or motion
+    vectors = None if known is None else _landmarks(split, known, cache)
+    extra: Columns | None = vectors if landmarks is not None else sound
+    if vectors is not None and landmarks is not None and sound is not None:
+        extra = np.concatenate([vectors, sound[...]], axis=1)
     num_columns += 0 if extra is None else extra.shape[1]
     stretches = [
         Stretch(clip.record, clip.entry.clip_id, int(stop)) for clip, stop in zip(split.clips, starts[1:], strict=True)
@@ -181,10 +195,13 @@ def _rows(
     for place, clip in enumerate(split.clips):
         with cache.open(clip.record) as shard:
             valid[starts[place] : starts[place + 1]] = shard.read(clip.entry.clip_id, "valid")
-    return _table(split, features, valid, targets)
+    moved = None if vectors is None or motion is None else landmark_motion(vectors, valid, starts)
+    return _table(split, features, valid, targets, moved)
 
 
-def _table(split: LabelledSplit, features: Floats, valid: Bools, targets: Sequence[str]) -> Rows:
+def _table(
+    split: LabelledSplit, features: Floats, valid: Bools, targets: Sequence[str], motion: Floats | None = None
+) -> Rows:
     columns = _columns(split, targets)
     labels = np.concatenate([clip.values[:, columns] for clip in split.clips]).astype(np.float32)
     rows = Rows(
@@ -195,6 +212,7 @@ def _table(split: LabelledSplit, features: Floats, valid: Bools, targets: Sequen
         clip_starts=_starts(split),
         frame_index=np.concatenate([clip.frame_index for clip in split.clips]),
         clip_ids=tuple(clip.clip.clip_id for clip in split.clips),
+        motion=motion,
     )
     rows.check()
     return rows
@@ -212,14 +230,6 @@ def _columns(split: LabelledSplit, targets: Sequence[str]) -> Ints:
     return np.array([split.targets.index(target) for target in targets or split.targets])
 
 
-def _tap_names(shard: ShardReader, clip_id: str, taps: Sequence[str]) -> list[str]:
-    known = [name.removeprefix("taps/") for name in shard.fields(clip_id) if name.startswith("taps/")]
-    for tap in taps:
-        if tap not in known:
-            raise ConfigError(f"{shard.path}: has no tap '{tap}'. Expected some of {', '.join(known)}.")
-    return [f"taps/{tap}" for tap in taps or known]
-
-
 def _layout(split: LabelledSplit, cache: Cache, taps: Sequence[str]) -> tuple[list[str], dict[str, int], np.dtype]:
     """The taps' datasets, their sizes, and float32 as soon as one shard holds one of them so."""
     fields: list[str] = []
@@ -231,7 +241,7 @@ def _layout(split: LabelledSplit, cache: Cache, taps: Sequence[str]) -> tuple[li
             continue
         seen.add(clip.record.path)
         with cache.open(clip.record) as shard:
-            fields = _tap_names(shard, clip.entry.clip_id, taps)
+            fields = tap_fields(shard, clip.entry.clip_id, taps)
             for field in fields:
                 row = shard.read(clip.entry.clip_id, field, 0, 1)
                 sizes[field.removeprefix("taps/")] = row.shape[1]
@@ -246,7 +256,7 @@ def _landmarks(split: LabelledSplit, plan: Plan, cache: Cache) -> Floats:
         ConfigError: the faces of a clip are not cached, or no landmarks were kept in them.
     """
     cached = cache.find("faces", plan.faces.fingerprint)
-    keys = {planned.clip.clip_id: planned.faces_key for planned in plan.clips}
+    keys = {planned.clip.clip_id: str(planned.faces_key) for planned in plan.clips}
     parts = []
     for clip in split.clips:
         clip_id = clip.clip.clip_id
@@ -262,6 +272,6 @@ def _landmarks(split: LabelledSplit, plan: Plan, cache: Cache) -> Floats:
         if len(valid) != len(clip.frame_index) or not np.isfinite(parts[-1][valid]).all():
             raise ConfigError(
                 f"clip '{clip_id}': its faces have no landmarks. Expected 68 points in every valid row; official crops "
-                "have none.\nTrain without --landmarks, or extract with an alignment of faces."
+                "have none.\nTrain without --landmarks and --sampling motion, or extract with an alignment of faces."
             )
     return np.concatenate(parts)

@@ -10,7 +10,7 @@ import numpy as np
 from emopipe.config import from_dict
 from emopipe.errors import ConfigError
 from emopipe.files import sha256_of_file
-from emopipe.metrics import concordance
+from emopipe.metrics import concordance, pearson
 from emopipe.models.bundle import begin_run, open_run
 from emopipe.models.engines import load_keras
 from emopipe.models.fusion import FusionLayer, join_heads
@@ -33,6 +33,9 @@ from emopipe.typing import Floats
 
 Level = Literal["decision", "model-fc", "model-rnn"]
 
+# score that members are weighed by -> how a message calls it, and what computes it
+_METRICS = {"ccc": ("CCC", concordance), "pearson": ("r", pearson)}
+
 # What runs must share: setting -> how a message calls it.
 _SHARED = {
     "dataset": "corpus",
@@ -52,14 +55,16 @@ class FuseReport:
         run: its folder.
         members: the runs that were fused.
         targets: names of the K targets.
-        dev_ccc: (M, K) CCC of each member on the dev split.
+        metric: by which members are weighed, "ccc", or "pearson" where all of them were selected by it.
+        dev_scores: (M, K) that score of each member on the dev split.
         weights: (M, K) its share in each target.
     """
 
     run: Path
     members: tuple[Path, ...]
     targets: tuple[str, ...]
-    dev_ccc: Floats
+    metric: str
+    dev_scores: Floats
     weights: Floats
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,15 +73,17 @@ class FuseReport:
             "run": str(self.run),
             "members": [str(member) for member in self.members],
             "targets": list(self.targets),
-            "dev_ccc": self.dev_ccc.tolist(),
+            "metric": self.metric,
+            "dev_scores": self.dev_scores.tolist(),
             "weights": self.weights.tolist(),
         }
 
     def to_text(self) -> str:
         """A table for people."""
         lines = [f"{'member':<40}" + "".join(f"{name:>24}" for name in self.targets)]
-        for member, scores, shares in zip(self.members, self.dev_ccc, self.weights, strict=True):
-            cells = [f"CCC {score:.3f}, share {share:.3f}" for score, share in zip(scores, shares, strict=True)]
+        name = _METRICS[self.metric][0]
+        for member, scores, shares in zip(self.members, self.dev_scores, self.weights, strict=True):
+            cells = [f"{name} {score:.3f}, share {share:.3f}" for score, share in zip(scores, shares, strict=True)]
             lines.append(f"{member.name:<40}" + "".join(f"{cell:>24}" for cell in cells))
         return "\n".join([*lines, f"next: emopipe evaluate {self.run}"])
 
@@ -84,24 +91,29 @@ class FuseReport:
 def fuse_decisions(runs: Sequence[Path], *, run: Path, cache: Path, root: Path | None = None) -> FuseReport:
     """Average what several heads say, each weighed per target by its CCC on the dev split.
 
-    A negative CCC weighs nothing; where no member has a positive one, all weigh the same.
+    Where Pearson's r selected the best epoch of every member, as for Hume-Reaction, it weighs them too. A negative
+    score weighs nothing; where no member has a positive one, all weigh the same. Members that look and members that
+    listen can be fused where clips have one label each.
 
     Args:
         runs: two or more finished runs of `train-rnn`.
         run: the new run folder; carries its members.
-        cache: holds the dev split's features.
+        cache: holds the dev split's features, and sound.
         root: the corpus; None for where it was at extraction.
 
     Raises:
         ConfigError: the runs differ in clips, splits or targets; the message says which run in what.
     """
     members = _members(runs)
-    scores = np.array([_dev_ccc(member, cache, root) for member in members])
+    _check_axes(members)
+    by_pearson = all(member.run.content.get("select") == "pearson" for member in members)
+    metric = "pearson" if by_pearson else "ccc"
+    scores = np.array([_dev_scores(member, metric, cache, root) for member in members])
     opened = begin_run(run, "fusion", _fusion_settings(members))
     place_members(opened, members)
     weights = shares(scores)
-    opened.update(finished=utc_now(), weights=weights.tolist(), dev_ccc=scores.tolist())
-    return FuseReport(run, tuple(runs), members[0].targets, scores, weights)
+    opened.update(finished=utc_now(), weights=weights.tolist(), metric=metric, dev_scores=scores.tolist())
+    return FuseReport(run, tuple(runs), members[0].targets, metric, scores, weights)
 
 
 def fuse_models(
@@ -199,6 +211,17 @@ def _check_clips(first: Trained, member: Trained) -> None:
             )
 
 
+def _check_axes(members: Sequence[Trained]) -> None:
+    """Refuse members whose rows are not the same, unless clips are what they predict."""
+    first = members[0]
+    for member in members[1:]:
+        if (member.reads == "audio") != (first.reads == "audio") and not (member.of_clips and first.of_clips):
+            raise ConfigError(
+                f"{member.run.folder} and {first.run.folder}: one predicts frames and the other windows of sound.\n"
+                "Expected clips with one label each, or runs that all look at faces."
+            )
+
+
 def _tap_heads(members: Sequence[Trained]) -> list[TapHeadConfig]:
     first, heads = members[0], []
     for member in members:
@@ -247,12 +270,13 @@ def _fusion_settings(members: Sequence[Trained]) -> Mapping[str, Any]:
     }
 
 
-def _dev_ccc(member: Trained, cache: Path, root: Path | None) -> list[float]:
-    """The CCC of each target on the member's dev split."""
+def _dev_scores(member: Trained, metric: str, cache: Path, root: Path | None) -> list[float]:
+    """The score of each target on the member's dev split."""
     split = member.run.content["settings"]["dev_split"]
     found = predict_split(member, split=split, cache=cache, root=root)
     truth, guess = _scored(found)
-    return [concordance(truth[:, column], guess[:, column]) for column in range(len(member.targets))]
+    _, score = _METRICS[metric]
+    return [score(truth[:, column], guess[:, column]) for column in range(len(member.targets))]
 
 
 def _scored(found: SplitPredictions) -> tuple[Floats, Floats]:

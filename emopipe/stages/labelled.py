@@ -9,13 +9,16 @@ import numpy as np
 from emopipe.datasets.adapter import Adapter
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.records import Clip, Labels
+from emopipe.stages.frame_times import FrameTimes
 from emopipe.stages.spec import Plan
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.layout import ClipEntry
 from emopipe.timeline import join_labels
 from emopipe.typing import Bools, Floats, Ints
 
-Kind = Literal["faces", "features"]
+Kind = Literal["faces", "features", "audio"]
+_EXTRACT = {"faces": "faces", "features": "features", "audio": "audio --audio-backbone NAME"}  # what --only takes
+_USABLE = {"faces": "frame with a face", "features": "frame with a face", "audio": "window of sound"}
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class LabelledClip:
         record, entry: where the clip lies in the cache.
         clip: the clip, in the split of the task.
         values: (T, K) float64, NaN where there is no label.
-        valid: (T,) bool, whether the row has a face and a label.
-        frame_index: (T,) int64, 0-based frame of each row.
+        valid: (T,) bool, whether the row has a face, or sound, and a label.
+        frame_index: (T,) int64, 0-based frame, or window of sound, of each row.
         has_one_label: whether it was given to the clip as a whole.
     """
 
@@ -66,18 +69,20 @@ class LabelledSplit:
 def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str | None = None) -> LabelledSplit:
     """Join the cached clips of one split with their labels, by frame number or time.
 
-    Clips without media, and those that are not cached or not annotated, are left out and counted in the notes.
+    Clips without media, and those that are not cached or not annotated, are left out and counted in the notes. Windows
+    of sound meet labels of frames by the times of the frames, which the faces cache knows.
 
     Args:
         plan: the corpus and the keys of its clips.
         cache: holds the clips.
-        kind: whether rows come from the faces or the features cache; both have the same rows.
+        kind: which cache the rows come from; faces and features have the same rows, sound has its own.
         split: "train", "dev", "test", "none" for clips without a split, or "all".
         task: see `Adapter.tasks`; None for the first.
 
     Raises:
         ManifestError: the split is empty or has no labels, or a label that counts as valid is not a finite number.
-        ConfigError: nothing of it is cached, or there is no such task.
+        ConfigError: nothing of it is cached, there is no such task, or nothing says when the frames are that sound is
+            labelled by.
     """
     adapter, dataset = plan.adapter, plan.manifest.dataset
     task = task or adapter.tasks[0]
@@ -91,16 +96,21 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
             "Expected at least one. Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     places = _places(plan, cache, kind, split, annotated)
-    notes = (*_notes(split, task, kind, len(clips), len(annotated), len(places)), *_without_media(plan, split, task))
-    joined, targets, classes = _joined(adapter, cache, task, places)
+    notes = [*_notes(split, task, kind, len(clips), len(annotated), len(places)), *_without_media(plan, split, task)]
+    joined, targets, classes = _joined(adapter, cache, task, places, FrameTimes(cache) if kind == "audio" else None)
+    if len(joined) < len(places):
+        notes.append(
+            f"{len(places) - len(joined)} of {len(places)} clips of split '{split}' are left out: their labels are of "
+            "frames, and without cached faces nothing says when those are."
+        )
     if not any(clip.valid.any() for clip in joined):
         raise ManifestError(
-            f"{plan.manifest.root}: split '{split}' has no frame with a face and a label for '{task}'.\n"
+            f"{plan.manifest.root}: split '{split}' has no {_USABLE[kind]} and a label for '{task}'.\n"
             "Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     ordered = tuple(sorted(joined, key=lambda labelled: labelled.clip.clip_id))
     of_clips = all(clip.has_one_label for clip in ordered)
-    return LabelledSplit(dataset, split, task, targets, classes, ordered, notes, of_clips)
+    return LabelledSplit(dataset, split, task, targets, classes, ordered, tuple(notes), of_clips)
 
 
 def has_labels(plan: Plan, split: str, task: str) -> bool:
@@ -136,15 +146,15 @@ def _places(
     Raises:
         ConfigError: none of them is.
     """
-    header = plan.faces if kind == "faces" else plan.features
+    header = {"faces": plan.faces_header, "features": plan.features, "audio": plan.audio}[kind]
     cached = {} if header is None else cache.find(kind, header.fingerprint)
-    keys = {planned.clip.clip_id: getattr(planned, f"{kind}_key") for planned in plan.clips}
+    keys = {planned.clip.clip_id: str(planned.key(kind)) for planned in plan.clips}
     places = [(clip, *cached[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in cached]
     if not places:
         dataset = plan.manifest.dataset
         raise ConfigError(
             f"{cache.folder}: holds no {kind} of the {len(clips)} clips of split '{split}' of {dataset}.\n"
-            f"Run: emopipe extract --dataset {dataset} --only {kind} --cache {cache.folder}"
+            f"Run: emopipe extract --dataset {dataset} --only {_EXTRACT[kind]} --cache {cache.folder}"
         )
     return sorted(places, key=lambda place: str(place[1].path))
 
@@ -174,15 +184,29 @@ def _without_media(plan: Plan, split: str, task: str) -> tuple[str, ...]:
 
 
 def _joined(
-    adapter: Adapter, cache: Cache, task: str, places: list[tuple[Clip, ShardRecord, ClipEntry]]
+    adapter: Adapter,
+    cache: Cache,
+    task: str,
+    places: list[tuple[Clip, ShardRecord, ClipEntry]],
+    times: FrameTimes | None,
 ) -> tuple[list[LabelledClip], tuple[str, ...], tuple[str, ...]]:
-    """The clips with their labels, and what the columns are, which must be the same for all of them."""
+    """The clips with their labels, and what the columns are, which must be the same for all of them.
+
+    `times` are given for rows that are no frames; clips whose labels then cannot be placed are left out.
+    """
     columns: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
     joined = []
-    for clip, record, entry, (frame_index, time_s, has_face) in _rows(cache, places):
+    for clip, record, entry, (frame_index, time_s, is_there) in _rows(cache, places):
         labels = adapter.read_labels(clip, task)
         columns.setdefault((labels.targets, labels.classes), clip.clip_id)
-        joined.append(_join(clip, record, entry, labels, frame_index, time_s, has_face))
+        placed = labels if times is None else times.placed(labels, clip)
+        if placed is not None:
+            joined.append(_join(clip, record, entry, placed, frame_index, time_s, is_there))
+    if not joined:
+        raise ConfigError(
+            f"{adapter.name}: task '{task}' is labelled by frame, and without cached faces nothing says when frames "
+            f"are.\nRun: emopipe extract --dataset {adapter.name} --only faces --cache {cache.folder}"
+        )
     if len(columns) > 1:
         (one, other), *_ = zip(columns.items(), list(columns.items())[1:], strict=False)
         raise ManifestError(
@@ -215,7 +239,7 @@ def _join(
     labels: Labels,
     frame_index: Ints,
     time_s: Floats,
-    has_face: Bools,
+    is_there: Bools,
 ) -> LabelledClip:
     values, is_labelled = join_labels(labels, frame_index, time_s)
     is_wrong = is_labelled & ~np.isfinite(values).all(axis=1)
@@ -225,4 +249,4 @@ def _join(
             "Expected numbers, or a row marked as having no label."
         )
     one_label = labels.frame_index is None and labels.time_s is None
-    return LabelledClip(record, entry, clip, values, is_labelled & has_face.astype(bool), frame_index, one_label)
+    return LabelledClip(record, entry, clip, values, is_labelled & is_there.astype(bool), frame_index, one_label)

@@ -1,13 +1,13 @@
-"""What is done with each claimed clip: its faces are made or read, its features are shelved."""
+"""What is done with each claimed clip: its faces are made or read, its sound is heard, its features are shelved."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from emopipe.errors import EmptyMediaError, FaceError, ShardError, StorageError
-from emopipe.records import CROP_SIZE_PX, FaceRows
+from emopipe.records import FaceRows
+from emopipe.stages.audio_step import AudioEngine, Windows, check_windows, end_of, sound_info
 from emopipe.stages.clip_queue import Job
 from emopipe.stages.faces_step import FaceEngines, Source, count_labels, count_notes, face_chunks, open_source
 from emopipe.stages.features_step import Crops, FeatureRows, cached_crops
@@ -102,29 +102,30 @@ class FacesMaker:
                 num_valid += int(rows.valid.sum())
                 last_time_s = float(rows.time_s[-1])
                 self._job.progress.frames(len(rows))
-                yield Crops(planned, _axis(rows.frame_index, rows.time_s, rows.valid), rows.crop)
+                axis = {"frame_index": rows.frame_index, "time_s": rows.time_s, "valid": rows.valid}
+                yield Crops(planned, axis, rows.crop)
             self._shelf.finish(_entry(opened, num_frames, num_valid, last_time_s))
             self._job.report.frames += num_frames
             self._job.report.valid += num_valid
-            yield _end(planned)
+            yield end_of(planned)
         except (StorageError, ShardError):
             raise  # the cache is at fault and not the clip
         except Exception as error:  # noqa: BLE001  one bad clip never stops the rest: it becomes a ledger row
             self._shelf.discard(clip.clip_id)
             self._job.queue.fail(planned, "faces", error, "open" if opened.chunks is None else "faces")
-            yield _end(planned, error)
+            yield end_of(planned, error)
         finally:
             opened.close()
 
     def _read(self, planned: PlannedClip) -> Iterator[Crops]:
-        record, entry = self._job.queue.committed[planned.faces_key]
+        record, entry = self._job.queue.committed[str(planned.faces_key)]
         try:
             for piece in self._job.clock.source("read", cached_crops(planned, record, entry, self._job.cache)):
                 yield piece
                 self._job.progress.frames(len(piece.crop))
         except ShardError as error:
             self._job.queue.note(planned, "features", error, "read")  # repairing the cache cures it
-            yield _end(planned, error)
+            yield end_of(planned, error)
             return
         self._job.report.frames += entry.num_frames
         self._job.report.valid += entry.num_valid
@@ -136,16 +137,22 @@ class FeaturesMaker:
     Args:
         job: the extraction.
         shelf: takes the rows.
+        kind: of the rows.
     """
 
-    def __init__(self, job: Job, shelf: Shelf):
-        self._job, self._shelf = job, shelf
+    def __init__(self, job: Job, shelf: Shelf, kind: Literal["features", "audio"] = "features"):
+        self._job, self._shelf, self._kind = job, shelf, kind
         self._counts: dict[str, tuple[int, int]] = {}
 
-    def shelve(self, rows: FeatureRows) -> None:
-        """Take the next rows of a clip; the last ones make it complete."""
+    def shelve(self, rows: FeatureRows, notes: tuple[str, ...] = (), info: Mapping[str, Any] | None = None) -> None:
+        """Take the next rows of a clip; the last ones make it complete.
+
+        Args:
+            rows: the rows.
+            notes, info: what the clip's entry is to say.
+        """
         planned, clip = rows.planned, rows.planned.clip
-        if self._job.queue.has_failed(planned, "features"):
+        if self._job.queue.has_failed(planned, self._kind):
             return
         if rows.error is not None:
             self._give_up(rows)
@@ -158,28 +165,62 @@ class FeaturesMaker:
         self._counts[clip.clip_id] = num_frames, num_valid
         if rows.is_last:
             del self._counts[clip.clip_id]
-            self._shelf.finish(ClipEntry(str(planned.features_key), clip.clip_id, clip.side, num_frames, num_valid))
+            key = str(planned.key(self._kind))
+            entry = ClipEntry(key, clip.clip_id, clip.side, num_frames, num_valid, notes=notes, info=info or {})
+            self._shelf.finish(entry)
+            if self._kind == "audio":
+                self._job.report.windows += num_frames
+                self._job.report.valid_windows += num_valid
             self._job.progress.clip(clip.clip_id, True)
 
     def _give_up(self, rows: FeatureRows) -> None:
         planned, clip_id = rows.planned, rows.planned.clip.clip_id
         self._shelf.discard(clip_id)
         self._counts.pop(clip_id, None)
-        if rows.failed_upstream:
-            self._job.queue.give_up(planned, "features")
+        if rows.failed_upstream and self._kind == "features":
+            self._job.queue.give_up(planned, "features")  # the ledger has the failure of its faces
         elif rows.error is not None:
-            self._job.queue.fail(planned, "features", rows.error, "features")
+            self._job.queue.fail(planned, self._kind, rows.error, self._kind)
         self._job.progress.clip(clip_id, False)
 
 
-def _axis(frame_index: Any, time_s: Any, valid: Any) -> dict[str, Any]:
-    return {"frame_index": frame_index, "time_s": time_s, "valid": valid}
+class AudioMaker:
+    """Turns claimed clips into rows of audio features on a shelf.
 
+    Args:
+        job: the extraction.
+        shelf: takes the rows.
+        engine: what makes them.
+    """
 
-def _end(planned: PlannedClip, error: Exception | None = None) -> Crops:
-    """The piece without rows that ends a clip."""
-    axis = _axis(np.empty(0, np.int64), np.empty(0), np.empty(0, bool))
-    return Crops(planned, axis, np.empty((0, CROP_SIZE_PX, CROP_SIZE_PX, 3), np.uint8), is_last=True, error=error)
+    def __init__(self, job: Job, shelf: Shelf, engine: AudioEngine):
+        self._job, self._engine = job, engine
+        self._features = FeaturesMaker(job, shelf, "audio")
+        self._opened: dict[str, Windows] = {}
+
+    def make(self, claimed: Claimed) -> None:
+        """Make the audio features of every clip."""
+        for rows in self._engine.compute(self._open(claimed), self._job.clock):
+            clip_id = rows.planned.clip.clip_id
+            if not rows.is_last:
+                self._features.shelve(rows)
+            elif (windows := self._opened.pop(clip_id, None)) is None:
+                self._features.shelve(rows)  # it could not be opened
+            else:
+                self._features.shelve(rows, windows.sound.notes, sound_info(windows.sound))
+
+    def _open(self, claimed: Claimed) -> Iterator[tuple[PlannedClip, Windows | Exception]]:
+        for planned, _ in claimed:
+            start = time.perf_counter()
+            opened: Windows | Exception
+            try:
+                opened = self._engine.open(planned.clip.media)
+                check_windows(planned.clip.media, opened)
+                self._opened[planned.clip.clip_id] = opened
+            except Exception as error:  # noqa: BLE001  one bad clip never stops the rest: it becomes a ledger row
+                opened = error
+            self._job.clock.add("sound", time.perf_counter() - start)
+            yield planned, opened
 
 
 def _entry(opened: _Opened, num_frames: int, num_valid: int, last_time_s: float) -> ClipEntry:
@@ -206,4 +247,5 @@ def _entry(opened: _Opened, num_frames: int, num_valid: int, last_time_s: float)
         "height_px": source.size[1],
     }
     notes = count_notes(source, num_frames, last_time_s, opened.num_labels)
-    return ClipEntry(planned.faces_key, clip.clip_id, clip.side, num_frames, num_valid, notes=notes, info=info)
+    key = str(planned.faces_key)
+    return ClipEntry(key, clip.clip_id, clip.side, num_frames, num_valid, notes=notes, info=info)

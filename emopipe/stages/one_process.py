@@ -7,11 +7,12 @@ from functools import partial
 
 from emopipe.models.building import build_network
 from emopipe.provenance import num_cores
-from emopipe.stages.clip_queue import ClipQueue, Job, Survey
+from emopipe.stages.audio_step import AudioEngine, load_audio_engine
+from emopipe.stages.clip_queue import PICTURE_KINDS, SOUND_KINDS, ClipQueue, Job, Survey
 from emopipe.stages.extract_report import ExtractReport, Progress, Silent
 from emopipe.stages.faces_step import FaceEngines, load_engines
 from emopipe.stages.features_step import BATCH_SIZE, GPU_BATCH_SIZE, Crops, Network, compute, tap_sizes
-from emopipe.stages.makers import FacesMaker, FeaturesMaker
+from emopipe.stages.makers import AudioMaker, Claimed, FacesMaker, FeaturesMaker
 from emopipe.stages.pipeline import Prefetch, StepClock
 from emopipe.stages.shelf import Shelf, reconcile
 from emopipe.stages.spec import ExtractSpec, PlannedClip, make_plan
@@ -39,23 +40,31 @@ def extract_clips(
     cache = Cache(spec.cache)
     plan = make_plan(spec, cache)
     with cache.claims() as claims:
-        queue = ClipQueue(spec, plan, cache, claims)
-        job = Job(spec, plan, cache, claims, queue, StepClock(), progress, ExtractReport(notes=list(plan.notes)))
-        survey = queue.survey()
+        clock, report = StepClock(), ExtractReport(notes=list(plan.notes))
+        # Sound does not depend on faces: each has a queue of its own, so that the failure of one leaves the other be.
+        pictures, sounds = (
+            Job(spec, plan, cache, claims, ClipQueue(spec, plan, cache, claims, kinds), clock, progress, report)
+            for kinds in (PICTURE_KINDS, SOUND_KINDS)
+        )
+        seen, heard = pictures.queue.survey(), sounds.queue.survey()
         if spec.only == "features":
-            survey = _with_faces(job, survey)
-        reconcile(job)
-        progress.begin(len(survey.pending))
-        if survey.pending:
-            engines = _load_engines(job, survey.pending)
-            job.clock.add("start", time.perf_counter() - begun)
-            job.report.began_s = time.monotonic()
+            seen = _with_faces(pictures, seen)
+        reconcile(pictures)
+        progress.begin(len(seen.pending) + len(heard.pending))
+        if seen.pending or heard.pending:
+            engines = _load_engines(pictures, seen.pending)
+            audio = _load_audio(sounds) if heard.pending else None
+            clock.add("start", time.perf_counter() - begun)
+            report.began_s = time.monotonic()
             try:
-                _make(job, engines, survey.pending, faces_are_made_elsewhere)
+                if audio is not None:
+                    _make_audio(sounds, audio, heard.pending)
+                if seen.pending:
+                    _make(pictures, engines, seen.pending, faces_are_made_elsewhere)
             finally:
-                job.report.ended_s = time.monotonic()
-    _conclude(job, survey)
-    return job.report
+                report.ended_s = time.monotonic()
+    _conclude(report, (pictures, seen), (sounds, heard))
+    return report
 
 
 def _with_faces(job: Job, survey: Survey) -> Survey:
@@ -66,8 +75,8 @@ def _with_faces(job: Job, survey: Survey) -> Survey:
             pending.append(planned)
             continue
         message = "no faces are cached under these settings. Run emopipe extract without --only features first."
-        clip = planned.clip
-        failed.append(LedgerRow(planned.faces_key, clip.clip_id, clip.side, "read", "failed", message, "FaceError"))
+        clip, key = planned.clip, str(planned.faces_key)
+        failed.append(LedgerRow(key, clip.clip_id, clip.side, "read", "failed", message, "FaceError"))
     return Survey(survey.reused, failed, pending)
 
 
@@ -100,11 +109,28 @@ def _load_engines(job: Job, pending: list[PlannedClip]) -> _Engines:
     return _Engines(faces, network, tap_sizes(network), batch_size)
 
 
+def _load_audio(job: Job) -> AudioEngine | None:
+    """Load what makes features of sound, and note where it runs."""
+    if job.plan.audio_backbone is None:
+        return None
+    engine = load_audio_engine(job.plan.audio_backbone, num_threads=max(1, num_cores() // job.spec.workers))
+    job.report.devices["audio"] = engine.device
+    return engine
+
+
+def _make_audio(job: Job, engine: AudioEngine, pending: list[PlannedClip]) -> None:
+    """Make the audio features of all pending clips."""
+    if job.plan.audio is None:
+        return
+    shelf = Shelf(job, job.plan.audio)
+    _in_rounds(job, [shelf], pending, AudioMaker(job, shelf, engine).make)
+
+
 def _make(
     job: Job, engines: _Engines, pending: list[PlannedClip], faces_are_made_elsewhere: Callable[[], bool]
 ) -> None:
-    """Make all pending clips, waiting for those that other processes have claimed."""
-    plan, queue = job.plan, job.queue
+    """Make the faces and features of all pending clips."""
+    plan = job.plan
     faces_shelf = Shelf(job, plan.faces)
     shelves = [faces_shelf]
     faces = FacesMaker(job, faces_shelf, engines.faces)
@@ -116,21 +142,35 @@ def _make(
     def may_take(wanted: frozenset[str]) -> bool:
         return "faces" not in wanted or not faces_are_made_elsewhere()
 
+    def make(claimed: Claimed) -> None:
+        pieces = faces.pieces(claimed)
+        if engines.network is None or features is None:
+            for _ in pieces:  # what is wanted of them is on the shelf
+                continue
+        else:
+            _compute_features(job, pieces, engines, engines.network, features)
+
+    _in_rounds(job, shelves, pending, make, may_take)
+
+
+def _in_rounds(
+    job: Job,
+    shelves: list[Shelf],
+    pending: list[PlannedClip],
+    make: Callable[[Claimed], None],
+    may_take: Callable[[frozenset[str]], bool] = lambda wanted: True,
+) -> None:
+    """Make all pending clips, waiting for those that other processes have claimed."""
     waiting = pending
     try:
         while waiting:
             later: list[PlannedClip] = []
-            pieces = faces.pieces(queue.claimed(waiting, later, may_take))
-            if engines.network is None or features is None:
-                for _ in pieces:  # what is wanted of them is on the shelf
-                    continue
-            else:
-                _compute_features(job, pieces, engines, engines.network, features)
+            make(job.queue.claimed(waiting, later, may_take))
             for shelf in shelves:
                 shelf.commit()
             if len(later) == len(waiting):
                 time.sleep(_WAIT_S)
-            waiting = queue.without_failed(later)
+            waiting = job.queue.without_failed(later)
     except KeyboardInterrupt:
         for shelf in shelves:
             shelf.commit()
@@ -152,16 +192,22 @@ def _compute_features(
         ready.close()
 
 
-def _conclude(job: Job, survey: Survey) -> None:
-    """Fill in the report what became of every clip."""
-    report, queue = job.report, job.queue
-    report.seconds = dict(job.clock.seconds)
-    report.failures = [*survey.failed, *queue.failures]
-    report.reused = {planned.clip.clip_id for planned in survey.reused}
-    for planned in survey.pending:
-        (report.done if not queue.wanted(planned) else report.failed).add(planned.clip.clip_id)
-    report.failed |= {row.clip_id for row in survey.failed}
-    for planned in job.plan.clips:
-        found = queue.committed.get(planned.faces_key)
-        if found is not None and planned.clip.clip_id in report.done:
-            report.notes += [f"{planned.clip.clip_id}: {note}" for note in found[1].notes]
+def _conclude(report: ExtractReport, *parts: tuple[Job, Survey]) -> None:
+    """Fill in the report what became of every clip: it is done when something of it was made and nothing failed."""
+    failures: dict[str, LedgerRow] = {}
+    for job, survey in parts:
+        queue = job.queue
+        report.seconds = dict(job.clock.seconds)
+        failures |= {row.key: row for row in (*survey.failed, *queue.failures)}
+        report.reused |= {planned.clip.clip_id for planned in survey.reused}
+        made = [planned for planned in survey.pending if not queue.wanted(planned)]
+        report.done |= {planned.clip.clip_id for planned in made}
+        report.failed |= {planned.clip.clip_id for planned in survey.pending} - {each.clip.clip_id for each in made}
+        for planned in made:
+            found = queue.committed.get(str(planned.audio_key if queue.is_about_sound else planned.faces_key))
+            notes = () if found is None else found[1].notes
+            report.notes += [f"{planned.clip.clip_id}: {note}" for note in notes]
+    report.failures = list(failures.values())
+    report.failed |= {row.clip_id for row in report.failures}
+    report.done -= report.failed
+    report.reused -= report.done | report.failed

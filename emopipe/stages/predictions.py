@@ -24,7 +24,7 @@ def window_predictions(head: "keras.Model", rows: Rows, window: WindowConfig, fi
         window: as in training.
         fill: "short" lets the first rows of a stretch take a shorter window and leaves rows without a face open;
             "linear" takes full windows only and draws lines between them, with the nearest one before the first and
-            behind the last, as the code of Rangulov and Fahim (2020) does.
+            behind the last, as the code of Rangulov and Fahim (2020) does. It has no say where a window is a clip.
 
     Returns:
         values (R, K) float64, NaN where there is none, and how (R,) uint8, a code of `HOW_NAMES`.
@@ -38,7 +38,7 @@ def window_predictions(head: "keras.Model", rows: Rows, window: WindowConfig, fi
             values[steps[steps >= 0]] = predicted[steps >= 0]
         else:
             values[wanted.plan.target_rows] = predicted
-    if fill == "short":
+    if fill == "short" or window.target == "clip":
         return values, wanted.how
     return interpolated(values, np.where(wanted.how == SHORT, NONE, wanted.how), rows.clip_starts)
 

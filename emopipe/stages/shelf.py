@@ -79,7 +79,7 @@ def done_row(entry: ClipEntry, kind: str) -> LedgerRow:
 def reconcile(job: Job) -> None:
     """Write the done rows of the plan's clips that a kill between commit and ledger left out."""
     known = job.cache.ledger.read()
-    keys = {key for planned in job.plan.clips for key in (planned.faces_key, planned.features_key)}
+    keys = {key for planned in job.plan.clips for key in (planned.faces_key, planned.features_key, planned.audio_key)}
     job.cache.ledger.write(
         done_row(entry, record.header.kind)
         for key, (record, entry) in job.queue.committed.items()

@@ -15,11 +15,14 @@ from emopipe.errors import ConfigError
 from emopipe.faces.detection import detector_digest
 from emopipe.faces.landmarks import landmarker_digest
 from emopipe.models.backbones import BackbonePlan, resolve_backbone, resolve_device
+from emopipe.models.spectrogram_cnn import AudioPlan, AudioRequest, resolve_audio
 from emopipe.records import Clip
 from emopipe.store.cache import Cache
 from emopipe.store.layout import ShardHeader
 
-Only = Literal["all", "faces", "features"]
+Only = Literal["all", "faces", "features", "audio"]
+
+_WITHOUT_SOUND = ("images", "picture")
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class ExtractSpec:
         cache: folder of the cache.
         faces: how frames become face rows.
         backbone: how crops become features.
-        only: "faces", "features" (from cached faces), or "all".
+        only: "faces", "features" (from cached faces), "audio", or "all".
         splits, limit, clip_ids: which clips; empty and None for all of them.
         detector_weights: weights file of a detector that is not packaged with one.
         device: "auto", "cpu" or "gpu".
         workers: processes that make faces.
         retry_failed: try clips again that failed under the same settings.
+        audio: how sound becomes features; None to leave the sound alone.
     """
 
     dataset: str
@@ -70,12 +74,18 @@ class ExtractSpec:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: int = 1
     retry_failed: bool = False
+    audio: AudioRequest | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"workers: expected at least 1. Received: {self.workers}.")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit: expected at least 1 clip. Received: {self.limit}.")
+        if self.only == "audio" and self.audio is None:
+            raise ConfigError(
+                "--only audio: expected the name of what makes features of sound.\n"
+                "Give --audio-backbone; log-mel needs no network."
+            )
 
     def to_request(self) -> dict[str, Any]:
         """JSON-ready form, kept in every shard so that `emopipe cache repair` can ask again."""
@@ -90,6 +100,8 @@ class ExtractSpec:
         values = dict(content)
         values["faces"] = from_dict(FacesConfig, values["faces"])
         values["backbone"] = from_dict(BackboneRequest, values["backbone"])
+        audio = values.get("audio")  # shards from before there was sound say nothing of it
+        values["audio"] = None if audio is None else AudioRequest.from_request(audio)
         for name in ("root", "cache", "detector_weights"):
             values[name] = None if values[name] is None else Path(values[name])
         return from_dict(cls, values)
@@ -97,11 +109,19 @@ class ExtractSpec:
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """A clip with the keys of what is to be made from it; a key is None when that kind is not asked for."""
+    """A clip with the keys of what is to be made from it.
+
+    A key is None when that kind is not asked for, or when the clip has no picture or no sound to make it from.
+    """
 
     clip: Clip
-    faces_key: str
+    faces_key: str | None
     features_key: str | None
+    audio_key: str | None = None
+
+    def key(self, kind: str) -> str | None:
+        """The key of "faces", "features" or "audio"."""
+        return {"faces": self.faces_key, "features": self.features_key, "audio": self.audio_key}[kind]
 
 
 @dataclass(frozen=True)
@@ -112,24 +132,90 @@ class Plan:
         adapter, manifest: the corpus.
         clips: the clips asked for, with their keys.
         faces_config: the faces settings with what the corpus decides filled in.
-        faces: header of the faces shards.
+        faces_header: header of the faces shards; None in a plan that is about sound only.
         backbone: the resolved backbone; None when no features are asked for.
         features: header of the features shards, likewise.
         device: "cpu" or "gpu".
         notes: what the user is to be told.
         detector_weights: as in `ExtractSpec`.
+        audio_backbone: what makes features of sound; None when they are not asked for.
+        audio: header of the audio shards, likewise.
     """
 
     adapter: Adapter
     manifest: Manifest
     clips: tuple[PlannedClip, ...]
     faces_config: FacesConfig
-    faces: ShardHeader
+    faces_header: ShardHeader | None
     backbone: BackbonePlan | None
     features: ShardHeader | None
     device: str
     notes: tuple[str, ...]
     detector_weights: Path | None = None
+    audio_backbone: AudioPlan | None = None
+    audio: ShardHeader | None = None
+
+    @property
+    def faces(self) -> ShardHeader:
+        """Header of the faces shards.
+
+        Raises:
+            ConfigError: the plan is about sound only.
+        """
+        if self.faces_header is None:
+            raise ConfigError(
+                f"{self.manifest.root}: there are no faces in this plan, which is about sound only.\n"
+                "Expected a plan of faces or features."
+            )
+        return self.faces_header
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A corpus and the networks for it, before any clip is looked at.
+
+    Attributes:
+        adapter, manifest: the corpus; the manifest holds the clips that are asked for.
+        backbone: for faces; None when no features are asked for, or no clip has a picture.
+        audio: for sound; None when none is asked for.
+    """
+
+    adapter: Adapter
+    manifest: Manifest
+    backbone: BackbonePlan | None
+    audio: AudioPlan | None
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any clip is more than sound."""
+        return any(clip.kind != "sound" for clip in self.manifest.clips) or not self.manifest.clips
+
+
+def settle(spec: ExtractSpec, cache: Cache) -> Settled:
+    """List the clips and resolve the weights.
+
+    Raises:
+        ManifestError: the corpus is not there.
+        ConfigError, UnknownNameError: a name or a setting is wrong, or there is nothing in the clips to work on.
+        WeightsError: weights are not at hand.
+    """
+    adapter = load_adapter(spec.dataset)
+    manifest = adapter.scan(spec.root, source="images" if spec.faces.alignment == "given" else None)
+    manifest = manifest.select(spec.splits, spec.limit)
+    if spec.clip_ids:
+        manifest = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.clip_id in spec.clip_ids))
+    found = Settled(adapter, manifest, None, None)
+    if not found.has_pictures and spec.audio is None:
+        raise ConfigError(
+            f"{spec.root}: all {len(manifest.clips)} clips are sound without a picture; there are no faces to look for."
+            "\nGive --audio-backbone; log-mel needs no network."
+        )
+    wants_features = spec.only in ("all", "features") and found.has_pictures
+    return replace(
+        found,
+        backbone=_resolved_backbone(spec, cache) if wants_features else None,
+        audio=_resolved_audio(spec, cache) if spec.only in ("all", "audio") else None,
+    )
 
 
 def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan:
@@ -142,24 +228,32 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
     Raises:
         EmopipeError: the corpus is not there, a name is unknown, or weights cannot be had. Nothing was decoded.
     """
-    adapter = load_adapter(spec.dataset)
-    manifest = adapter.scan(spec.root, source="images" if spec.faces.alignment == "given" else None)
-    manifest = manifest.select(spec.splits, spec.limit)
-    backbone = None if spec.only == "faces" else resolve(spec, cache)
-    if spec.clip_ids:
-        manifest = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.clip_id in spec.clip_ids))
-    notes = [*manifest.notes, *_missing(manifest), *(backbone.notes if backbone else ())]
+    settled = settle(spec, cache)
+    manifest, backbone, audio = settled.manifest, settled.backbone, settled.audio
+    notes = [*manifest.notes, *_missing(manifest), *_left_out(spec, manifest)]
+    notes += [note for network in (backbone, audio) if network is not None for note in network.notes]
     config = spec.faces
     if config.alignment != "given" and any(clip.kind == "images" for clip in manifest.clips):
         # The corpus has official crops only; there is no picture left in which a face could be aligned.
         config = replace(config, alignment="given")
         notes.append("The corpus holds official crops and no videos: the crops are taken as they are.")
-    faces = _faces_header(config, spec)
-    features = None if backbone is None else _features_header(faces, backbone)
-    clips = tuple(planned_clip(clip, cache, faces, features, remember) for clip in manifest.clips)
-    device = resolve_device(spec.device)
+    faces = _faces_header(config, spec) if spec.only != "audio" and settled.has_pictures else None
+    features = None if backbone is None or faces is None else _features_header(faces, backbone)
+    sound = None if audio is None else _audio_header(audio)
+    clips = tuple(planned_clip(clip, cache, faces, features, remember, audio=sound) for clip in manifest.clips)
     return Plan(
-        adapter, manifest, clips, config, faces, backbone, features, device, tuple(notes), spec.detector_weights
+        adapter=settled.adapter,
+        manifest=manifest,
+        clips=clips,
+        faces_config=config,
+        faces_header=faces,
+        backbone=backbone,
+        features=features,
+        device=resolve_device(spec.device),
+        notes=tuple(notes),
+        detector_weights=spec.detector_weights,
+        audio_backbone=audio,
+        audio=sound,
     )
 
 
@@ -170,8 +264,27 @@ def _missing(manifest: Manifest) -> list[str]:
     return [f"{len(manifest.missing)} annotated clips have no media below {manifest.root} (the first: '{first}')."]
 
 
-def resolve(spec: ExtractSpec, cache: Cache) -> BackbonePlan:
-    """The backbone with its weights at hand; raises WeightsError when they are not."""
+def _left_out(spec: ExtractSpec, manifest: Manifest) -> list[str]:
+    """Sentences about clips of which a kind that is asked for cannot be made."""
+    num_sounds = sum(clip.kind == "sound" for clip in manifest.clips)
+    num_silent = sum(clip.kind in _WITHOUT_SOUND for clip in manifest.clips)
+    notes = []
+    if num_sounds and spec.only != "audio":
+        verb = "clip is" if num_sounds == 1 else "clips are"
+        cure = "" if spec.audio is not None else " Give --audio-backbone to make features of their sound."
+        notes.append(f"{num_sounds} {verb} sound without a picture, in which no faces are looked for.{cure}")
+    if num_silent and spec.audio is not None and spec.only in ("all", "audio"):
+        notes.append(f"{num_silent} {'clip has' if num_silent == 1 else 'clips have'} pictures and no sound.")
+    return notes
+
+
+def _resolved_audio(spec: ExtractSpec, cache: Cache) -> AudioPlan | None:
+    if spec.audio is None:
+        return None
+    return resolve_audio(spec.audio, weights_folder=cache.weights_folder, device=spec.device)
+
+
+def _resolved_backbone(spec: ExtractSpec, cache: Cache) -> BackbonePlan:
     request = spec.backbone
     return resolve_backbone(
         request.backbone,
@@ -203,8 +316,17 @@ def _features_header(faces: ShardHeader, backbone: BackbonePlan) -> ShardHeader:
     return ShardHeader("features", backbone.name, settings, fingerprint(settings))
 
 
+def _audio_header(audio: AudioPlan) -> ShardHeader:
+    return ShardHeader("audio", audio.name, audio.settings, fingerprint(audio.settings))
+
+
 def planned_clip(
-    clip: Clip, cache: Cache, faces: ShardHeader, features: ShardHeader | None, remember: bool = True
+    clip: Clip,
+    cache: Cache,
+    faces: ShardHeader | None,
+    features: ShardHeader | None,
+    remember: bool = True,
+    audio: ShardHeader | None = None,
 ) -> PlannedClip:
     """A clip with its keys under the given settings; hashes its media unless that is remembered."""
     try:
@@ -212,6 +334,9 @@ def planned_clip(
     except OSError as error:
         identity = f"unreadable: {error.strerror}"  # the decoder says what is wrong with it, in the ledger
     about = [clip.clip_id.encode("utf-8", "surrogateescape").hex(), clip.side, identity]
-    faces_key = fingerprint(*about, faces.fingerprint)
-    features_key = None if features is None else fingerprint(*about, features.fingerprint)
-    return PlannedClip(clip, faces_key, features_key)
+
+    def key(header: ShardHeader | None, is_possible: bool) -> str | None:
+        return fingerprint(*about, header.fingerprint) if header is not None and is_possible else None
+
+    has_picture, has_sound = clip.kind != "sound", clip.kind not in _WITHOUT_SOUND
+    return PlannedClip(clip, key(faces, has_picture), key(features, has_picture), key(audio, has_sound))

@@ -8,6 +8,9 @@ from typing import get_args
 import numpy as np
 
 from emopipe.datasets.abaw import TARGETS, write_submission_file, write_submission_folder
+from emopipe.datasets.hume_predictions import write_predictions as write_reactions
+from emopipe.datasets.hume_table import TARGETS as REACTIONS
+from emopipe.datasets.hume_table import official_ids
 from emopipe.datasets.listing import some
 from emopipe.datasets.omg_lists import official_rows, official_table
 from emopipe.datasets.omg_predictions import read_predictions, write_predictions
@@ -22,15 +25,15 @@ from emopipe.typing import Floats
 def write_submission(
     found: SplitPredictions | ClipPredictions, path: Path, sample: Path | None = None
 ) -> tuple[str, ...]:
-    """Write valence and arousal of every frame, or of every utterance of OMG-Emotion.
+    """Write valence and arousal of every frame or of every utterance of OMG-Emotion, or Hume-Reaction's intensities.
 
     Frames without a prediction take one from their neighbours, utterances without one the mean label of the training
-    list.
+    list, reactions without one the mean of the other predictions.
 
     Args:
         found: predictions of a split.
-        path: a .txt for one file of all clips (ABAW since 2023), a .csv for the utterances of OMG-Emotion, anything
-            else for a folder of one file per clip (ABAW 2020 and 2021).
+        path: a .txt for one file of all clips (ABAW since 2023), a .csv for the utterances of OMG-Emotion or the clips
+            of Hume-Reaction, anything else for a folder of one file per clip (ABAW 2020 and 2021).
         sample: the official sample of the .txt, for its rows and their order.
 
     Returns:
@@ -43,40 +46,57 @@ def write_submission(
         StorageError: a file cannot be written.
     """
     trained = found.trained
-    if sorted(trained.outputs) != sorted(TARGETS):
+    of_reactions = sorted(trained.outputs) == sorted(REACTIONS)
+    if not of_reactions and sorted(trained.outputs) != sorted(TARGETS):
         raise ConfigError(
-            f"--submission: expected valence and arousal. This run predicts {', '.join(trained.outputs)}."
+            f"--submission: expected valence and arousal. This run predicts {', '.join(trained.outputs)}.\n"
+            f"For Hume-Reaction expected {', '.join(REACTIONS)}."
         )
     if sample is not None and path.suffix != ".txt":
         raise ConfigError(f"--sample: is for one .txt of all clips. Received --submission {path}; name a .txt instead.")
     if path.suffix == ".csv":
-        return _write_utterances(found if isinstance(found, ClipPredictions) else clip_predictions(found), path)
+        clips = found if isinstance(found, ClipPredictions) else clip_predictions(found)
+        return _write_reactions(clips, path) if of_reactions else _write_utterances(clips, path)
+    if of_reactions:
+        raise ConfigError(f"--submission {path}: reactions are predicted for whole clips. Expected a .csv.")
     if isinstance(found, ClipPredictions):
         raise ConfigError(f"--submission {path}: this run predicts clips and no frames. Expected a .csv.")
     rows = found.rows
     columns = [trained.targets.index(target) for target in TARGETS]
     filled, _ = interpolated(found.values[:, columns], found.how, rows.clip_starts)
-    clips: dict[str, Floats] = {
+    by_clip: dict[str, Floats] = {
         clip_id: filled[start:stop]
         for clip_id, start, stop in zip(rows.clip_ids, rows.clip_starts[:-1], rows.clip_starts[1:], strict=True)
     }
-    empty = [clip_id for clip_id, values in clips.items() if np.isnan(values).any()]
+    empty = [clip_id for clip_id, values in by_clip.items() if np.isnan(values).any()]
     for clip_id in empty:
-        clips[clip_id] = np.zeros_like(clips[clip_id])
+        by_clip[clip_id] = np.zeros_like(by_clip[clip_id])
     notes = tuple(f"clip '{clip_id}' has no prediction at all: it is given 0 and 0." for clip_id in empty)
     if path.suffix == ".txt":
-        return (*notes, *write_submission_file(path, clips, sample))
-    write_submission_folder(path, clips)
+        return (*notes, *write_submission_file(path, by_clip, sample))
+    write_submission_folder(path, by_clip)
     return notes
 
 
-def _write_utterances(found: ClipPredictions, path: Path) -> tuple[str, ...]:
-    split = next((known for known in get_args(Split) if known == found.split), None)
-    if found.dataset != "omg" or split is None:
+def _write_reactions(found: ClipPredictions, path: Path) -> tuple[str, ...]:
+    split = _official_split(found, "hume", "Hume-Reaction", path)
+    columns = [found.trained.targets.index(target) for target in REACTIONS]
+    values = dict(zip(found.clip_ids, found.values[:, columns], strict=True))
+    return write_reactions(path, official_ids(found.root, split), values)
+
+
+def _official_split(found: ClipPredictions, dataset: str, title: str, path: Path) -> Split:
+    split: Split | None = next((known for known in get_args(Split) if known == found.split), None)
+    if found.dataset != dataset or split is None:
         raise ConfigError(
-            f"--submission {path}: a .csv is for one split of OMG-Emotion. Received: split '{found.split}' of "
+            f"--submission {path}: a .csv is for one split of {title}. Received: split '{found.split}' of "
             f"{found.dataset}."
         )
+    return split
+
+
+def _write_utterances(found: ClipPredictions, path: Path) -> tuple[str, ...]:
+    split = _official_split(found, "omg", "OMG-Emotion", path)
     train = official_table(found.root, "train")
     fallback = {
         target: float(np.mean([train.number(row, target) for row in train.rows.values()])) for target in TARGETS

@@ -18,6 +18,8 @@ from emopipe.models.engines import load_keras
 from emopipe.models.gather import batches, epoch_order, head_inputs, predict_windows, resident_model, step_targets
 from emopipe.models.heads import OutputActivation, build_head, save_head
 from emopipe.models.losses import get_loss
+from emopipe.models.rows import Statistics, statistics_of
+from emopipe.models.spectrogram_head import augmentation
 from emopipe.models.taps import attach
 from emopipe.models.weights import load_network
 from emopipe.stages import training
@@ -25,7 +27,7 @@ from emopipe.stages.clip_values import clip_labels, clip_values, fit_postprocess
 from emopipe.stages.predictions import window_predictions
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.trained import carried_cnn, carry, open_trained, replace_carried, trainable_backbone
-from emopipe.stages.training_targets import class_scores, number_scores, suited_loss
+from emopipe.stages.training_targets import class_scores, number_scores, suited_loss, suited_select
 from emopipe.stages.training_windows import Split, TrainingWindows, load_windows
 from emopipe.store.cache import Cache
 from emopipe.typing import Bools, Floats, Ints
@@ -108,11 +110,13 @@ class Learner:
         network: takes the table's rows; its weights are the state of the run.
         finish_network: what becomes of its saved file, see `training.train`; None when the file is what is kept.
         best: loads the best network so far, as `network` is.
+        augment: a layer that stands before the network in training; None for none.
     """
 
     network: "keras.Model"
     best: "Callable[[], keras.Model]"
     finish_network: Callable[[Path], None] | None = None
+    augment: "keras.layers.Layer | None" = None
 
 
 def new_learner(config: TrainRnnConfig, data: TrainingWindows, run: Run, cache: Cache) -> Learner:
@@ -124,20 +128,23 @@ def new_learner(config: TrainRnnConfig, data: TrainingWindows, run: Run, cache: 
     """
     if config.end_to_end:
         return _end_to_end(config, data, run, cache)
-    head = new_head(config, data, data.columns, "softmax" if data.classes else "linear")
-    return Learner(head, lambda: load_network(run.network))
+    augments = config.spectrogram_head is not None and config.spectrogram_head.augment
+    statistics = statistics_of(data.train.rows) if config.standardises or augments else None
+    head = new_head(config, data, data.columns, statistics)
+    augment = augmentation(statistics, config.seed) if augments and statistics is not None else None
+    return Learner(head, lambda: load_network(run.network), augment=augment)
 
 
 def new_head(
-    config: TrainRnnConfig, data: TrainingWindows, columns: dict[str, int], activation: OutputActivation = "linear"
+    config: TrainRnnConfig, data: TrainingWindows, columns: dict[str, int], statistics: Statistics | None = None
 ) -> "keras.Model":
-    """A head for a table whose taps are so wide."""
-    if config.tap_head is None:
-        head_config: Any = config.head_config(data.num_outputs, activation)
-        head = build_head(config.head_name, head_config, sum(columns.values()), config.seed)
-    else:
-        head_config = config.tap_head.with_columns(columns, data.num_outputs)
-        head = build_head(config.head_name, head_config, sum(size for _, size in head_config.columns), config.seed)
+    """A head for a table whose taps are so wide, and whose training rows are so distributed."""
+    activation: OutputActivation = "softmax" if data.classes else config.output_activation
+    head_config: Any = config.head_config(data.num_outputs, activation, columns)
+    read = columns.items() if config.tap_head is None else head_config.columns  # the landmarks among them
+    width = sum(size for _, size in read)
+    own = statistics if config.standardises else None
+    head = build_head(config.head_name, head_config, width, config.seed, own)
     if config.init:
         start_from(head, Path(config.init))
     return head
@@ -195,7 +202,11 @@ def fit_head(
 ) -> TrainReport:
     """Train, keep the best epoch, fit what is done to its predictions, and mark the run as finished."""
     network, dev = learner.network, data.dev
-    model = compiled_model(config, network, data.train.rows.features, loss)
+    plan = data.train.plan
+    model = compiled_model(
+        config, network, data.train.rows.features, loss, masked=config.masks_padding and plan.padded,
+        augment=learner.augment, num_steps=config.epochs * -(-len(plan) // config.batch_size),
+    )  # fmt: skip
 
     def evaluate() -> dict[str, float]:
         if config.window.target == "every":
@@ -213,7 +224,7 @@ def fit_head(
         network,
         batches=lambda epoch: epoch_batches(config, data.train, epoch),
         evaluate=evaluate,
-        schedule=training.Schedule(config.epochs, config.patience, "macro_f1" if data.classes else "ccc"),
+        schedule=training.Schedule(config.epochs, config.patience, _select(config, loss, data)),
         seed=config.seed,
         progress=progress,
         finish_network=learner.finish_network,
@@ -264,11 +275,13 @@ def settings_of(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> dic
     """What decides the result."""
     chosen = to_dict(config)
     del chosen["device_resident"]
-    features = data.plan.features
+    features, sound = data.plan.features, data.plan.audio
     return {
         **chosen,
         "init": sha256_of_file(open_trained(Path(config.init)).run.network) if config.init else "",
         "loss": loss,
+        "select": _select(config, loss, data),
+        "standardise": config.standardises,
         "taps": list(config.table_taps),
         "landmarks": config.tap_head is not None and config.tap_head.reads_landmarks,
         "targets": list(data.targets),
@@ -276,12 +289,27 @@ def settings_of(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> dic
         "dataset": data.plan.manifest.dataset,
         "features": features.config if features else {},
         "features_fingerprint": features.fingerprint if features else "",
+        "audio": sound.fingerprint if sound else "",
+        "audio_settings": sound.config if sound else {},
         "clips": data.clips,
         "clip_ids": data.clip_ids,
     }
 
 
-def compiled_model(config: TrainRnnConfig, network: "keras.Model", features: Floats, loss: str) -> "keras.Model":
+def _select(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> str:
+    return suited_select(config.select, loss, data.task, data.targets, data.classes, of_clips=data.of_clips)
+
+
+def compiled_model(
+    config: TrainRnnConfig,
+    network: "keras.Model",
+    features: Floats,
+    loss: str,
+    *,
+    masked: bool = False,
+    augment: "keras.layers.Layer | None" = None,
+    num_steps: int = 1,
+) -> "keras.Model":
     """The model around a network that is trained on `epoch_batches`.
 
     Args:
@@ -289,19 +317,26 @@ def compiled_model(config: TrainRnnConfig, network: "keras.Model", features: Flo
         network: what learns.
         features: (R, D), the table that windows are cut from.
         loss: a name in `LOSSES`; cross-entropy wants a softmax.
+        masked: whether windows have padding that the network must be told of. Most have none, and where every step is
+            predicted padding has no weight.
+        augment: a layer before the network.
+        num_steps: batches of the whole training, at the end of which a cosine is 0.
     """
     import keras
 
     if config.device_resident:
-        model = resident_model(network, features)
+        model = resident_model(network, features, augment)
     else:
-        # Without a mask: windows of training have no padding, and where every step is predicted it has no weight.
         window = keras.Input((config.window.length, features.shape[1]), name="features")
-        model = keras.Model(window, network({"features": window, "mask": None}))
+        mask = keras.Input((config.window.length,), dtype="bool", name="mask") if masked else None
+        shown = window if augment is None else augment(window, is_real=mask)
+        inputs = window if mask is None else {"features": window, "mask": mask}
+        model = keras.Model(inputs, network({"features": shown, "mask": mask}))
     training.seed_generators(model, config.seed)
-    optimiser = training.optimiser(
-        config.optimiser, config.learning_rate, config.momentum, config.decay, config.clip_value
-    )
+    rate, decay = config.learning_rate, config.decay
+    if config.schedule == "cosine":
+        rate, decay = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps), 0.0
+    optimiser = training.optimiser(config.optimiser, rate, config.momentum, decay, config.clip_value)
     training.compile_model(model, optimiser, get_loss(loss))
     return model
 
@@ -309,15 +344,20 @@ def compiled_model(config: TrainRnnConfig, network: "keras.Model", features: Flo
 def epoch_batches(config: TrainRnnConfig, split: Split, epoch: int) -> Iterator[tuple[Any, ...]]:
     """Inputs and targets of one epoch, batch by batch: windows, or their rows for a table on the device.
 
-    For heads that predict every step a weight per step comes with them.
+    The mask of the padding comes with them where there is padding, and for heads that predict every step a weight per
+    step instead.
     """
-    plan = split.plan
+    plan, targets = split.plan, split.targets
+    if config.label_smoothing:  # of one-hot classes; `load_windows` refuses it for numbers
+        targets = targets * (1 - config.label_smoothing) + np.float32(config.label_smoothing / targets.shape[1])
+    masked = config.masks_padding and plan.padded
     for indices in batches(epoch_order(len(plan), config.seed, epoch), config.batch_size):
         if config.device_resident:
-            yield {"rows": plan.rows(indices), "mask": None}, split.targets[indices]
+            mask = plan.mask(indices) if masked else None
+            yield {"rows": plan.rows(indices), "mask": mask}, targets[indices]
             continue
-        features = head_inputs(split.rows.features, plan, indices)["features"]
+        inputs = head_inputs(split.rows.features, plan, indices)
         if config.window.target == "every":
-            yield features, *step_targets(split.rows, plan, indices)
+            yield inputs["features"], *step_targets(split.rows, plan, indices)
         else:
-            yield features, split.targets[indices]
+            yield inputs if masked else inputs["features"], targets[indices]

@@ -16,17 +16,22 @@ from emopipe.models.backbones import FILE, BackbonePlan, carried_backbone, resol
 from emopipe.models.building import Network, build_network
 from emopipe.models.bundle import Run, open_run, place_file
 from emopipe.models.keras_files import read_keras_file
+from emopipe.models.spectrogram_cnn import carried_audio
 from emopipe.models.taps import Tap
 from emopipe.models.weights import ResolvedWeights, keep
 from emopipe.models.windows import WindowConfig
 from emopipe.provenance import num_cores
+from emopipe.stages.audio_step import AudioEngine, load_audio_engine
 from emopipe.stages.clip_values import PostProcessing, Reduce
 from emopipe.stages.clip_values import from_settings as postprocessing_of
 from emopipe.stages.faces_step import FaceEngines, load_engines
 from emopipe.stages.features_step import BATCH_SIZE
 from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.sound_rows import split_taps
 from emopipe.stages.spec import Plan
 from emopipe.store.cache import Cache
+
+Reads = Literal["faces", "features", "audio"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Trained:
         dataset, task: what it learned from.
         targets: names of what it predicts; for classes, of the one column that holds them.
         classes: their names; () for numbers.
-        reads: which cache its input lies in; "faces" for a CNN, "features" for a head.
+        reads: which cache its input lies in: "faces" for a CNN, "features" or "audio" for a head.
         fingerprint: of that input.
-        faces: the settings of the faces, as their shards' header has them.
+        faces: the settings of the faces, as their shards' header has them; None for a run on sound alone.
         window: of a head; None for a CNN, which sees one frame.
         taps: of the features that a head takes, side by side; () for all.
         folds: how a corpus without splits was divided; None for the corpus's own splits.
@@ -48,6 +53,9 @@ class Trained:
         of_clips: whether it learned labels of clips as a whole, so that clips are what it predicts.
         reduce: how the frames of a sequence become one value then.
         postprocessing: what is done to its predictions then; None for nothing.
+        sound: the settings of the sound, as its shards' header has them, alone or beside the features of faces; None
+            for a run on faces alone.
+        sound_fingerprint: of these settings.
     """
 
     run: Run
@@ -55,9 +63,9 @@ class Trained:
     task: str
     targets: tuple[str, ...]
     classes: tuple[str, ...]
-    reads: Literal["faces", "features"]
+    reads: Reads
     fingerprint: str
-    faces: Mapping[str, Any]
+    faces: Mapping[str, Any] | None
     window: WindowConfig | None
     taps: tuple[str, ...]
     folds: Folds | None
@@ -65,6 +73,8 @@ class Trained:
     of_clips: bool = False
     reduce: Reduce = "median"
     postprocessing: PostProcessing | None = None
+    sound: Mapping[str, Any] | None = None
+    sound_fingerprint: str = ""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -73,8 +83,18 @@ class Trained:
 
     @property
     def faces_config(self) -> FacesConfig:
-        """How frames become faces."""
-        return from_dict(FacesConfig, self.faces["faces"])
+        """How frames become faces.
+
+        Raises:
+            RunError: the run learned from sound alone.
+        """
+        return from_dict(FacesConfig, self._faces_settings["faces"])
+
+    @property
+    def _faces_settings(self) -> Mapping[str, Any]:
+        if self.faces is None:
+            raise RunError(f"{self.run.folder}: learned from sound alone. Expected a run that looks at faces.")
+        return self.faces
 
     def feature_network(self, device: str = "auto") -> Network:
         """What turns crops into the features of a head, or, for a CNN, into its outputs.
@@ -98,12 +118,30 @@ class Trained:
         if config.alignment != "given":
             found = {"detector": detector_digest(config.detector, weights), "landmarker": landmarker_digest()}
             for name, digest in found.items():
-                if digest != self.faces[name]:
+                if digest != (expected := self._faces_settings[name]):
                     raise WeightsError(
-                        f"{self.run.folder}: its faces were made by the {name} {self.faces[name]}.\n"
+                        f"{self.run.folder}: its faces were made by the {name} {expected}.\n"
                         f"Received: {digest}. Install that version, or train on faces of this one."
                     )
         return load_engines(config, device=resolve_device(device), weights=weights, num_threads=num_cores())
+
+    def audio_engine(self, device: str = "auto") -> AudioEngine:
+        """What turns recordings into the sound that the run learned from.
+
+        Raises:
+            RunError: it learned from faces alone.
+            WeightsError: the run lacks the file, or it is damaged.
+            DeviceError: a GPU is asked for and not there.
+        """
+        if self.sound is None:
+            raise RunError(f"{self.run.folder}: learned from faces alone. Expected a run that listens.")
+        digest, folder = self.sound["weights"], self.run.weights_folder
+        if digest and not (folder / f"{digest}.keras").exists():
+            raise WeightsError(
+                f"{folder}: lacks the network that made this run's features of sound.\n"
+                "The cache had none when the run was trained; extract the sound again, then train again."
+            )
+        return load_audio_engine(carried_audio(self.sound, folder, device), num_threads=num_cores())
 
     def _backbone(self, device: str) -> BackbonePlan:
         settings = self.run.content["settings"]["features"]
@@ -114,7 +152,8 @@ class Trained:
                 "The cache had none when the run was trained; extract the features again, then train again."
             )
         found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder, device)
-        taps = tuple(tap for tap in found.taps if not self.taps or tap.name in self.taps)
+        visual, _ = split_taps(self.taps)
+        taps = tuple(tap for tap in found.taps if not visual or tap.name in visual)
         return replace(found, config=replace(found.config, taps=tuple(tap.name for tap in taps)), taps=taps)
 
     def _own_network(self, device: str) -> BackbonePlan:
@@ -146,18 +185,21 @@ def open_trained(folder: Path) -> Trained:
     is_head = run.kind == "rnn"
     folds = settings.get("folds")
     end_to_end = bool(settings.get("end_to_end"))
-    fingerprint_read = settings["features_fingerprint"] if is_head else settings["faces"]
+    sound = settings.get("audio") or ""  # runs from before there was sound say nothing of it
+    of_sound_alone = bool(sound) and not settings["features_fingerprint"]
+    fingerprint_read = (settings["features_fingerprint"] or sound) if is_head else settings["faces"]
     if end_to_end:
         fingerprint_read = fingerprint(settings["features"]["faces"])
+    reads: Reads = "features" if is_head and not end_to_end else "faces"
     return Trained(
         run=run,
         dataset=(settings if is_head else content)["dataset"],
         task=settings["task"],
         targets=tuple(settings["targets"]),
         classes=tuple(content.get("classes", ())),
-        reads="features" if is_head and not end_to_end else "faces",
+        reads="audio" if of_sound_alone else reads,
         fingerprint=fingerprint_read,
-        faces=settings["features"]["faces"] if is_head else content["faces"],
+        faces=None if of_sound_alone else settings["features"]["faces"] if is_head else content["faces"],
         window=from_dict(WindowConfig, settings["window"]) if is_head else None,
         taps=tuple(settings["taps"]) if is_head else (),
         folds=from_dict(Folds, folds) if folds else None,
@@ -165,6 +207,8 @@ def open_trained(folder: Path) -> Trained:
         of_clips=bool(content.get("of_clips")),
         reduce=settings.get("reduce", "median"),
         postprocessing=postprocessing_of(content.get("postprocessing")),
+        sound=settings["audio_settings"] if sound else None,
+        sound_fingerprint=sound,
     )
 
 
@@ -223,15 +267,15 @@ def carry(run: Run, plan: Plan, cache: Cache, *, backbone: bool = True) -> None:
     Args:
         run: the folder.
         plan, cache: what its input was made with.
-        backbone: whether that includes the network that made the features.
+        backbone: whether that includes the network that made the features of faces.
 
     Raises:
         StorageError: the run folder cannot be written.
     """
     if plan.detector_weights is not None and plan.detector_weights.exists():
         keep(plan.detector_weights, run.detector_weights)
-    if plan.features is None or not backbone:
-        return
-    for path in sorted(cache.weights_folder.glob(f"{plan.features.config['weights']}*")):
-        if path.suffix in (".keras", ".onnx"):
-            place_file(path, run.weights_folder / path.name)
+    headers = (plan.features if backbone else None, plan.audio)
+    for digest in {header.config["weights"] for header in headers if header is not None} - {""}:
+        for path in sorted(cache.weights_folder.glob(f"{digest}*")):
+            if path.suffix in (".keras", ".onnx"):
+                place_file(path, run.weights_folder / path.name)

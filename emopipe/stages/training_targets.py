@@ -4,13 +4,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from emopipe.class_metrics import accuracy, confusion_matrix, macro_f1
+from emopipe.class_metrics import accuracy, confusion_matrix, macro_f1, unweighted_average_recall
 from emopipe.errors import ConfigError, ManifestError
-from emopipe.metrics import batch_mean_concordance, concordance, rmse
+from emopipe.metrics import batch_mean_concordance, concordance, pearson, rmse
 from emopipe.stages.labelled import LabelledSplit
 from emopipe.typing import Floats
 
 Loss = Literal["ccc", "mse", "crossentropy"]
+Select = Literal["", "ccc", "pearson", "macro_f1", "uar"]
+_FOR_CLASSES = ("macro_f1", "uar")
+_MANY_TARGETS = 3  # fewer are valence and arousal, or one of them, which are published with their CCC
 
 
 def check_loss(loss: Loss | None) -> None:
@@ -33,6 +36,39 @@ def suited_loss(loss: Loss | None, task: str, classes: tuple[str, ...]) -> str:
         suits = "crossentropy" if classes else "ccc or mse"
         raise ConfigError(f"loss: expected {suits} for task '{task}'. Received: {loss}.")
     return loss or ("crossentropy" if classes else "ccc")
+
+
+def check_select(select: str) -> None:
+    """Refuse a score to select by that is not known.
+
+    Raises:
+        ConfigError: it is none of `Select`.
+    """
+    if select not in get_args(Select):
+        raise ConfigError(f"select: expected one of {', '.join(get_args(Select)[1:])}. Received: {select!r}.")
+
+
+def suited_select(
+    select: str, loss: str, task: str, targets: tuple[str, ...], classes: tuple[str, ...], *, of_clips: bool
+) -> str:
+    """The score that picks the best epoch, which for "" is the one that suits the task.
+
+    That is macro-F1 for classes and CCC for numbers, but Pearson's r for many intensities of clips that are learned
+    by squared error, as emotional reactions are scored.
+
+    Raises:
+        ConfigError: it is for the other kind of task.
+
+    Example:
+        >>> suited_select("", "mse", "reactions", ("joy", "fear", "awe"), (), of_clips=True)
+        'pearson'
+    """
+    if select and (select in _FOR_CLASSES) != bool(classes):
+        suits = "macro_f1 or uar" if classes else "ccc or pearson"
+        raise ConfigError(f"select: expected {suits} for task '{task}'. Received: {select}.")
+    if select or classes:
+        return select or "macro_f1"
+    return "pearson" if of_clips and loss == "mse" and len(targets) >= _MANY_TARGETS else "ccc"
 
 
 def check_task(train: LabelledSplit, dev: LabelledSplit, targets: tuple[str, ...]) -> None:
@@ -69,7 +105,7 @@ def check_targets(
         values: (N, K) numbers, or one-hot classes.
         split: where they are from.
         targets: names of the K numbers.
-        what: what a row is: "frame" or "window".
+        what: what a row is: "frame", "window" or "clip".
         needs_every_class: for training. A dev split without a class still has a score, in which that class counts as 0.
 
     Raises:
@@ -92,20 +128,30 @@ def check_targets(
 
 
 def number_scores(truth: Floats, predicted: Floats, targets: tuple[str, ...], batch_size: int) -> dict[str, float]:
-    """CCC and RMSE over all rows, and the mean of the CCC of shuffled batches that published curves show."""
+    """CCC, Pearson's r and RMSE over all rows, and the mean CCC of shuffled batches that published curves show."""
     order = np.random.default_rng(0).permutation(len(truth))  # neighbours in one batch would hardly vary
     truth, predicted = truth[order].astype(np.float64), predicted[order].astype(np.float64)
     columns = [(name, truth[:, number], predicted[:, number]) for number, name in enumerate(targets)]
-    scores = {f"ccc_{name}": concordance(one, other) for name, one, other in columns}
+    agreement = {f"ccc_{name}": concordance(one, other) for name, one, other in columns}
+    correlation = {f"pearson_{name}": pearson(one, other) for name, one, other in columns}
     return {
-        "ccc": float(np.mean(list(scores.values()))),
-        **scores,
+        "ccc": float(np.mean(list(agreement.values()))),
+        **agreement,
+        "pearson": float(np.mean(list(correlation.values()))),
+        **correlation,
         **{f"rmse_{name}": rmse(one, other) for name, one, other in columns},
         **{f"batch_ccc_{name}": batch_mean_concordance(one, other, batch_size) for name, one, other in columns},
     }
 
 
 def class_scores(truth: Floats, predicted: Floats) -> dict[str, float]:
-    """Macro-F1 and accuracy over all rows, from one-hot truth and probabilities; a class without a row counts as 0."""
+    """Macro-F1, accuracy and unweighted average recall over all rows, from one-hot truth and probabilities.
+
+    A class without a row counts as 0.
+    """
     counts = confusion_matrix(truth.argmax(1), predicted.argmax(1), truth.shape[1])
-    return {"macro_f1": float(macro_f1(counts)), "accuracy": float(accuracy(counts))}
+    return {
+        "macro_f1": float(macro_f1(counts)),
+        "accuracy": float(accuracy(counts)),
+        "uar": float(unweighted_average_recall(counts)),
+    }

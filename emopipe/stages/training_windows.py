@@ -9,11 +9,13 @@ from emopipe.datasets.splits import require_splits
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.models.balance import balance
 from emopipe.models.rows import Rows
-from emopipe.models.windows import DensePlan, clips_without_window, make_plan
+from emopipe.models.windows import DensePlan, WindowConfig, clips_without_window, make_plan
+from emopipe.models.windows import Plan as WindowPlan
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.feature_rows import crop_rows, feature_rows, tap_columns
 from emopipe.stages.labelled import Kind, LabelledSplit, labelled_clips
 from emopipe.stages.rnn_config import TrainRnnConfig
+from emopipe.stages.sound_rows import SoundColumns, joined_plan, sound_columns, split_taps, table_kind
 from emopipe.stages.spec import Plan
 from emopipe.stages.trained import trainable_backbone
 from emopipe.stages.training_targets import check_targets, check_task, one_hot
@@ -34,7 +36,7 @@ class Split:
     """
 
     rows: Rows
-    plan: DensePlan
+    plan: WindowPlan
     targets: Floats
 
 
@@ -82,7 +84,8 @@ def load_windows(
     Args:
         config: splits, task, targets, windows and balancing.
         cache: holds the features.
-        dataset, root, features: see `cached_plan`.
+        dataset, root: see `cached_plan`.
+        features: beginning of the fingerprint of features of faces, or of sound where there are none of faces.
 
     Raises:
         ManifestError: a split is empty or too short, labels are missing or not finite, a target is constant, a class
@@ -90,31 +93,44 @@ def load_windows(
         ConfigError: nothing is cached, or a name is unknown.
         RecordError: a valid row of features is not finite.
     """
-    plan = cached_plan(cache, "features", dataset, root, features, config.folds)
+    plan = _plan(config, cache, dataset, root, features)
     require_splits(plan.manifest)
-    kind: Kind = "faces" if config.end_to_end else "features"
+    kind: Kind = "faces" if config.end_to_end else "audio" if plan.features is None else "features"
     train, dev = (labelled_clips(plan, cache, kind, name, config.task)
                   for name in (config.train_split, config.dev_split))  # fmt: skip
     check_task(train, dev, config.targets)
+    _check_labels(config, train, dev)
     targets = config.targets or train.targets
     notes = [*(plan.manifest.notes if config.folds else ()), *train.notes, *dev.notes]
     head = config.tap_head
     if head is not None and train.classes:
         raise ConfigError(f"task '{train.task}': heads over taps predict numbers. Expected such a task.")
     landmarks = plan if head is not None and head.reads_landmarks else None
+    sounds: dict[str, SoundColumns] = {}
+    taps = config.table_taps
+    if kind == "features" and plan.audio is not None:
+        taps, heard = split_taps(taps)
+        sounds = {split.split: sound_columns(split, plan, cache, heard) for split in (train, dev)}
+        notes += [note for sound in sounds.values() for note in sound.notes]
+    columns = {} if config.end_to_end else tap_columns(train, cache, taps)
+    columns |= sounds[train.split].columns if sounds else {}
+    if config.multimodal is not None:
+        config.multimodal.with_columns(columns, 1)  # found now rather than when the run folder is there
     crops = trainable_backbone(config, plan, cache).input if config.end_to_end else None
+    motion = plan if config.window.wants_motion and kind == "features" else None
 
     def windows(split: LabelledSplit) -> Split:
         if crops is not None:
             rows = crop_rows(split, cache, crops, config.targets, landmarks)
         else:
-            rows = feature_rows(split, cache, config.table_taps, config.targets, landmarks)
-        return _windows(split, rows, config, notes)
+            rows = feature_rows(split, cache, taps, config.targets, landmarks, sounds.get(split.split), motion)
+        return _windows(split, rows, config, notes, "sound" if kind == "audio" else "a face")
 
     everything, judged = windows(train), windows(dev)
     kept = _balanced(everything, targets, config)
-    check_targets(kept.targets, train, targets, "window", needs_every_class=True)
-    check_targets(judged.targets, dev, targets, "window", needs_every_class=False)
+    what = "clip" if config.window.target == "clip" else "window"
+    check_targets(kept.targets, train, targets, what, needs_every_class=True)
+    check_targets(judged.targets, dev, targets, what, needs_every_class=False)
     return TrainingWindows(
         plan=plan,
         train=kept,
@@ -123,7 +139,7 @@ def load_windows(
         targets=targets,
         classes=train.classes,
         of_clips=train.of_clips and dev.of_clips,
-        columns={} if config.end_to_end else tap_columns(train, cache, config.table_taps),
+        columns=columns,
         clips={split.split: [clip.entry.key for clip in split.clips] for split in (train, dev)},
         clip_ids={split.split: [clip.clip.clip_id for clip in split.clips] for split in (train, dev)},
         counts={"train": len(kept.plan), "train_before_balancing": len(everything.plan), "dev": len(judged.plan)},
@@ -131,27 +147,74 @@ def load_windows(
     )
 
 
-def _windows(split: LabelledSplit, rows: Rows, config: TrainRnnConfig, notes: list[str]) -> Split:
+def _plan(config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path | None, features: str) -> Plan:
+    """The corpus, and what a head reads: features of faces, of sound, or of both."""
+    if config.multimodal is not None:
+        plan = cached_plan(cache, "features", dataset, root, features, config.folds)
+        return joined_plan(plan, cached_plan(cache, "audio", plan.manifest.dataset, root, config.audio))
+    if config.audio and (features or config.end_to_end):
+        raise ConfigError("audio: is for heads on sound alone, or multimodal. Expected no features of faces beside it.")
+    kind = "audio" if config.audio else "features"
+    if kind == "features" and not config.end_to_end:
+        kind = table_kind(cache, dataset, features, prefers_sound=config.spectrogram_head is not None)
+    return cached_plan(cache, kind, dataset, root, config.audio or features, config.folds)
+
+
+def _windows(split: LabelledSplit, rows: Rows, config: TrainRnnConfig, notes: list[str], seen: str) -> Split:
     if not isinstance(rows.features, np.ndarray):
         size = rows.features.nbytes / 1e9
         notes.append(f"split '{split.split}': {size:.0f} GB do not fit into memory and are read from disk.")
     plan = make_plan(rows, config.window)
     short = clips_without_window(rows, plan)
+    notes += _cut_clips(split, rows, plan, config.window)
     if len(short):
-        what = "frame" if config.window.target == "every" else f"{config.window.length} frames in a row"
+        single = config.window.target in ("every", "clip")
+        what = "frame" if single else f"{config.window.length} frames in a row"
         notes.append(
-            f"{len(short)} of {len(rows.clip_ids)} clips of split '{split.split}' have no {what} with a face and a "
+            f"{len(short)} of {len(rows.clip_ids)} clips of split '{split.split}' have no {what} with {seen} and a "
             f"label (the first: '{rows.clip_ids[short[0]]}')."
         )
     if not len(plan):
         raise ManifestError(
             f"split '{split.split}': no window of {config.window.length} frames can be cut from its "
-            f"{len(rows.clip_ids)} clips.\nExpected longer stretches with a face and a label; give a smaller --window."
+            f"{len(rows.clip_ids)} clips.\nExpected longer stretches with {seen} and a label; give a smaller --window."
         )
     if config.window.target == "every":
         return Split(rows, plan, rows.labels[rows.valid & rows.label_valid])
     targets = rows.labels[plan.target_rows]
     return Split(rows, plan, one_hot(targets[:, 0], len(split.classes)) if split.classes else targets)
+
+
+def _check_labels(config: TrainRnnConfig, *splits: LabelledSplit) -> None:
+    """Refuse labels that the configuration is not for."""
+    for split in splits:
+        if config.window.target == "clip" and not split.of_clips:
+            raise ConfigError(
+                f"window: the target 'clip' is for clips that have one label each.\nTask '{split.task}' of "
+                f"{split.dataset}, split '{split.split}', labels frames. Expected the target last, next or every."
+            )
+        if config.label_smoothing and not split.classes:
+            raise ConfigError(f"label_smoothing: is for classes. Received numbers, those of task '{split.task}'.")
+        if split.classes and config.output_activation != "linear":
+            raise ConfigError(
+                f"output_activation: is for numbers; classes have a softmax. Received: {config.output_activation}, for "
+                f"the classes of task '{split.task}'."
+            )
+
+
+def _cut_clips(split: LabelledSplit, rows: Rows, plan: WindowPlan, window: WindowConfig) -> list[str]:
+    """A sentence about clips of which a window shows the beginning only."""
+    if window.target != "clip" or window.sampling != "all" or not len(plan):
+        return []
+    usable = rows.valid if window.gaps == "drop" else np.ones(len(rows), bool)
+    lengths = np.diff(np.concatenate([[0], np.cumsum(usable)])[rows.clip_starts])
+    num_cut = int((lengths > window.length).sum())
+    if not num_cut:
+        return []
+    return [
+        f"{num_cut} of {len(lengths)} clips of split '{split.split}' have more than {window.length} rows, at most "
+        f"{lengths.max()}; what is behind them is not seen."
+    ]
 
 
 def _balanced(split: Split, targets: tuple[str, ...], config: TrainRnnConfig) -> Split:
@@ -163,6 +226,8 @@ def _balanced(split: Split, targets: tuple[str, ...], config: TrainRnnConfig) ->
             f"balance: expected the targets valence and arousal. Received: {', '.join(targets)}.\n"
             "Give --balance none for others."
         )
+    if not isinstance(split.plan, DensePlan):
+        raise ConfigError('balance: is for windows of frames. Received the target "clip".')
     valence, arousal = (split.targets[:, targets.index(name)] for name in _PLANE)
     keep = balance(valence, arousal, config.balance, np.random.default_rng(config.seed)).keep
     plan = replace(split.plan, starts=split.plan.starts[keep], target_rows=split.plan.target_rows[keep])

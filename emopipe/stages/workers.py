@@ -1,4 +1,4 @@
-"""Faces in processes of their own, features here."""
+"""Faces in processes of their own, features and sound here."""
 
 import _thread
 import multiprocessing
@@ -12,7 +12,7 @@ from typing import Any
 from emopipe.errors import EmopipeError
 from emopipe.stages.extract_report import ExtractReport, Progress
 from emopipe.stages.one_process import extract_clips
-from emopipe.stages.spec import ExtractSpec, resolve
+from emopipe.stages.spec import ExtractSpec, settle
 from emopipe.store.cache import Cache
 
 _POLL_S = 0.05
@@ -20,15 +20,16 @@ _LAST_WORDS_S = 60.0  # for workers to commit what they have finished after Ctrl
 
 
 def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport:
-    """Faces in `spec.workers` processes; features in this one, from the shards that the others commit.
+    """Faces in `spec.workers` processes; sound in this one meanwhile, and features from the shards that they commit.
 
     Clips that a worker leaves behind because it was killed are made here in the end.
     """
-    if spec.only != "faces":
-        resolve(spec, Cache(spec.cache))  # weights that cannot be had end it before a worker opens a video
+    # Weights that cannot be had end it before a worker opens a video.
+    if not settle(spec, Cache(spec.cache)).has_pictures:
+        return extract_clips(spec, progress)
     context = multiprocessing.get_context("spawn")  # fork would copy the locks of running threads
     channel: multiprocessing.Queue[tuple[str, Any]] = context.Queue()
-    faces_spec = replace(spec, only="faces")
+    faces_spec = replace(spec, only="faces", audio=None)
     workers = [context.Process(target=_work, args=(faces_spec, channel), daemon=True) for _ in range(spec.workers)]
     crew = _Crew(list(workers), channel, progress, counts_frames=spec.only == "faces")
     for worker in workers:

@@ -14,6 +14,9 @@ import pytest
 from emopipe.config import from_dict, to_dict
 from emopipe.errors import ConfigError, UnknownNameError
 from emopipe.models.heads import HEADS, MeanHeadConfig, RnnHeadConfig, build_head, save_head
+from emopipe.models.multimodal import MultimodalHeadConfig
+from emopipe.models.rows import Statistics
+from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.weights import load_network
 
@@ -23,6 +26,7 @@ SUM_ORDER = 1e-5  # masked and unmasked kernels may add in another order
 # Columns of `NUM_FEATURES` numbers; those of the landmarks are fewer than in a real table.
 COLUMNS = (("pool2", 5), ("pool5", 4), ("landmarks", 3))
 SMALL = {"fc_units": 6, "units": (5, 4), "columns": COLUMNS}
+BOTH = (("audio:mel", 5), ("pool", 4), ("audio:gap", 3))
 
 CASES = {
     "rnn simple": ("rnn", RnnHeadConfig(cells="simple", units=(7,))),
@@ -31,12 +35,30 @@ CASES = {
     "rnn both ways": ("rnn", RnnHeadConfig(units=(6, 5), bidirectional=True, dropout=0.2)),
     "rnn classes": ("rnn", RnnHeadConfig(units=(6,), num_outputs=5, output_activation="softmax")),
     "mean": ("mean", MeanHeadConfig()),
+    "multimodal": ("multimodal", MultimodalHeadConfig(units=(6,), fusion_units=5, columns=BOTH, num_outputs=3)),
+    "multimodal deep": (
+        "multimodal",
+        MultimodalHeadConfig("gru", (6, 4), (5,), 7, 0.0, BOTH, num_outputs=4, output_activation="softmax"),
+    ),
+    "spectrogram mean max": ("spectrogram-cnn", SpectrogramHeadConfig((4, 6, 5))),
+    "spectrogram gru": (
+        "spectrogram-cnn",
+        SpectrogramHeadConfig((4, 6), "gru", 5, num_outputs=3, output_activation="sigmoid"),
+    ),
     "taps frame by frame": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "none", num_outputs=1, **SMALL)),
     "taps one rnn": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "one", landmark_units=2, **SMALL)),
     "taps an rnn each": ("taps", TapHeadConfig(("pool2", "fc"), "each", "pool5", joint_units=3, **SMALL)),
 }
-WITHOUT_DROPOUT = {"rnn": {"dropout": 0.0}, "mean": {}, "taps": {"fc_dropout": 0.0, "gru_dropout": 0.0}}
+NO_DROPOUT = {"dropout": 0.0}
+WITHOUT_DROPOUT = {
+    "rnn": NO_DROPOUT,
+    "mean": {},
+    "taps": {"fc_dropout": 0.0, "gru_dropout": 0.0},
+    "multimodal": NO_DROPOUT,
+    "spectrogram-cnn": NO_DROPOUT,
+}
 every_case = pytest.mark.parametrize("case", CASES)
+STANDARDISED = [case for case, (name, _) in CASES.items() if HEADS.load(name).standardises]
 
 
 @functools.cache
@@ -104,6 +126,28 @@ def test_windows_of_different_lengths_share_a_batch(case):
         np.testing.assert_allclose(found, alone, atol=SUM_ORDER)
 
 
+@pytest.mark.parametrize("case", STANDARDISED)
+def test_features_of_any_scale_are_brought_to_one(case, tmp_path):
+    scale, shift = np.linspace(1, 50, NUM_FEATURES), np.linspace(-80, 10, NUM_FEATURES)
+    statistics = Statistics(shift.astype(np.float32), np.square(scale).astype(np.float32))
+    head = build_head(*CASES[case], NUM_FEATURES, statistics=statistics)
+    features = (windows() * scale + shift).astype(np.float32)
+    expected = outputs(head_of(case), windows())
+    np.testing.assert_allclose(outputs(head, features), expected, atol=1e-4)
+    assert head.count_params() == head_of(case).count_params()
+    save_head(head, tmp_path / "head.keras")
+    np.testing.assert_allclose(outputs(load_network(tmp_path / "head.keras"), features), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", STANDARDISED)
+def test_a_step_at_which_nothing_is_stays_zeros(case):
+    statistics = Statistics(np.full(NUM_FEATURES, 3, np.float32), np.ones(NUM_FEATURES, np.float32))
+    features, plain = windows() + 3, windows().copy()
+    features[:, 2:4], plain[:, 2:4] = 0, 0
+    standardised = outputs(build_head(*CASES[case], NUM_FEATURES, statistics=statistics), features)
+    np.testing.assert_allclose(standardised, outputs(head_of(case), plain), atol=SUM_ORDER)
+
+
 @every_case
 def test_a_step_of_training_lowers_the_loss(case):
     import keras
@@ -166,6 +210,11 @@ def test_mistakes_are_refused():
         build_head("mean", RnnHeadConfig(), 3)
     with pytest.raises(ConfigError, match="at least one feature"):
         build_head("rnn", RnnHeadConfig(), 0)
+    statistics = Statistics(np.zeros(NUM_FEATURES, np.float32), np.ones(NUM_FEATURES, np.float32))
+    with pytest.raises(ConfigError, match="head 'taps': takes features as they are"):
+        build_head(*CASES["taps one rnn"], NUM_FEATURES, statistics=statistics)
+    with pytest.raises(ConfigError, match="expected statistics of 3 features, not 12"):
+        build_head("rnn", RnnHeadConfig(), 3, statistics=statistics)
 
 
 @pytest.mark.slow

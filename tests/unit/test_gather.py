@@ -20,7 +20,9 @@ from emopipe.models.gather import (
     step_targets,
 )
 from emopipe.models.heads import HEADS, MeanHeadConfig, RnnHeadConfig, build_head, save_head
+from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.rows import Rows
+from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import DensePlan, SparsePlan, WindowConfig, make_plan, prediction_plan
 
@@ -29,6 +31,8 @@ SAME = 1e-5  # a masked and an unmasked kernel add in another order
 HEAD_CONFIGS = {
     "rnn": RnnHeadConfig(),
     "mean": MeanHeadConfig(),
+    "multimodal": MultimodalHeadConfig(units=(5,), columns=(("a", 2), ("audio:b", NUM_FEATURES - 2)), num_outputs=2),
+    "spectrogram-cnn": SpectrogramHeadConfig((4, 6)),
     "taps": TapHeadConfig(("a", "b"), units=(5, 4), columns=(("a", 2), ("b", NUM_FEATURES - 2))),
 }
 

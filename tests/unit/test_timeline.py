@@ -1,11 +1,12 @@
-"""Labels meet frames by number or by time, never by row order."""
+"""Labels and sound meet frames by number or by time, never by row order."""
 
 import numpy as np
 import pytest
 
 from emopipe.errors import RecordError
 from emopipe.records import Labels
-from emopipe.timeline import compare_counts, join_labels
+from emopipe.spectrograms import SpectrogramConfig, window_axis
+from emopipe.timeline import compare_counts, join_audio, join_labels
 
 
 def make_labels(values, **place):
@@ -109,3 +110,65 @@ def test_counts_that_differ_are_put_in_words(declared, decoded, labelled, expect
     assert len(lines) == bool(expected)
     for part in expected:
         assert part in lines[0]
+
+
+def track(random, rate_hz):
+    """A random sound on a random axis: window and hop in seconds, middles of its windows, and which are valid."""
+    window_s, hop_s = random.uniform(0.05, 1.5), random.uniform(0.02, 0.8)
+    config = SpectrogramConfig(rate_hz=rate_hz, window_s=round(window_s, 3), hop_s=round(hop_s, 3), num_fft=64)
+    num_samples = int(random.uniform(0.01, 12) * rate_hz)
+    start_s = random.choice([0.0, random.uniform(-2, 3)])
+    time_s, valid = window_axis(num_samples, rate_hz, start_s, config)
+    return config, start_s, start_s + num_samples / rate_hz, time_s, valid
+
+
+def test_sound_and_picture_never_differ_by_a_step():
+    random = np.random.default_rng(5)
+    num_inside = num_behind = 0
+    for _ in range(3000):
+        frame_rate = random.choice([5, 12.5, 24000 / 1001, 25, 30000 / 1001, 60])
+        first_s = random.choice([0.0, random.uniform(-1, 2)])
+        frames_s = first_s + np.arange(random.integers(1, 300)) / frame_rate
+        if random.random() < 0.3:  # variable rate
+            frames_s = np.sort(frames_s + random.uniform(-0.4, 0.4, len(frames_s)) / frame_rate)
+        config, start_s, end_s, time_s, valid = track(random, int(random.choice([8000, 16000, 44100])))
+        row, has_sound = join_audio(frames_s, time_s, valid, config.window_s, config.hop_s)
+        assert row.shape == has_sound.shape == frames_s.shape
+        assert row.dtype == np.int64
+        distance = np.abs(frames_s[:, None] - time_s)
+        nearest = distance.min(axis=1)
+        near = nearest <= config.window_s / 2
+        clear = np.abs(nearest - config.window_s / 2) > 1e-5  # at the border itself rounding decides
+        np.testing.assert_array_equal((row >= 0)[clear], near[clear])
+        found = row >= 0
+        np.testing.assert_allclose(distance[found, row[found]], nearest[found], atol=1e-9)
+        np.testing.assert_array_equal(has_sound[found], valid[row[found]])
+        assert not has_sound[~found].any()
+        behind = (frames_s > time_s[-1] + config.window_s / 2 + 1e-5) | (frames_s < start_s - 1e-5)
+        assert not has_sound[behind].any()
+        num_behind += int(behind.sum())
+        if config.hop_s < config.window_s and valid.all():
+            inside = (frames_s > start_s + 1e-5) & (frames_s < min(end_s, time_s[-1] + config.window_s / 2) - 1e-5)
+            assert has_sound[inside].all()
+            num_inside += int(inside.sum())
+    assert min(num_inside, num_behind) > 10_000
+
+
+def test_a_track_that_begins_late_keeps_its_place():
+    frames_s, middles = np.arange(10) / 10, 0.34 + np.arange(4) / 10
+    row, valid = join_audio(frames_s, middles, np.array([True, True, False, True]), 0.1, 0.1)
+    assert row.tolist() == [-1, -1, -1, 0, 1, 2, 3, -1, -1, -1]
+    assert valid.tolist() == [False, False, False, True, True, False, True, False, False, False]
+
+
+def test_half_a_window_is_inside_and_frames_between_windows_have_no_sound():
+    frames_s = np.array([0.0, 0.5, 1.0, 1.25, np.nan, 1.5])
+    row, valid = join_audio(frames_s, np.array([0.25, 1.75]), np.ones(2, bool), 0.5, 1.5)
+    assert row.tolist() == [0, 0, -1, -1, -1, 1]
+    assert valid.tolist() == [True, True, False, False, False, True]
+
+
+def test_an_axis_that_is_none_is_refused():
+    for time_s, valid in ((np.array([0.5, 1.0]), np.ones(3, bool)), (np.array([0.5, 1.0, 1.2]), np.ones(3, bool))):
+        with pytest.raises(RecordError, match="expected 3 windows every 0.5 s"):
+            join_audio(np.arange(3.0), time_s, valid, 1.0, 0.5)
