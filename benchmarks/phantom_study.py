@@ -26,9 +26,13 @@ from emopipe.datasets.phantom import SETTINGS_FILE, TRUTH_FOLDER
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.files import write_whole
 from emopipe.metrics import regression_scores
+from emopipe.models.heads import units_of_layers
+from emopipe.models.multimodal import MultimodalHeadConfig
+from emopipe.models.spectrogram_cnn import LOG_MEL, AudioRequest, spectrogram_for
 from emopipe.models.windows import WindowConfig
 from emopipe.recipes.rangulov2020 import CNN_GRU1, CNN_GRU3, CNN_RNN1, CNN_SUBSET3, CNN_WHOLE
-from emopipe.recipes.steps import Bench, cached_faces, cached_features, trained_cnn, trained_rnn
+from emopipe.recipes.recipe import Recipe
+from emopipe.recipes.steps import Bench, cached_audio, cached_faces, cached_features, trained_cnn, trained_rnn
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.evaluate import predict_split
 from emopipe.stages.extract import extract
@@ -41,7 +45,7 @@ from emopipe.stages.trained import open_trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Array, Floats
 
-SUBJECTS, SECONDS = 24, 20.0
+SUBJECTS, SECONDS, FRAME_RATE = 24, 20.0, 25
 TARGETS = ("valence", "arousal")
 FACES = FacesConfig()
 # The recipes' settings, for a corpus a hundredth of the size: small batches make more steps of the same frames, and of
@@ -59,6 +63,7 @@ CNN = {
 HEAD = {"batch_size": 32, "epochs": 40, "patience": 10}
 GRU_RATE = 0.03  # at it the SimpleRNN learns nothing, which keeps the rate of its recipe
 STRIDE = 4
+SOUND = AudioRequest(spectrogram=spectrogram_for(LOG_MEL, window_s=0.05, hop_s=1 / FRAME_RATE, num_bands=64))
 RIDGE = np.logspace(-3, 5, 17)
 
 
@@ -102,6 +107,8 @@ class Study:
             "CNN alone, unbalanced": lambda: self._predicted(self._cnn("whole")),
             "GRU, 3 layers, CNN unbalanced": lambda: self._predicted(self._head(CNN_GRU3, "whole")),
             "GRU, 3 layers, random CNN": lambda: self._predicted(self._head(CNN_GRU3, "random")),
+            "GRU, 3 layers, sound alone": lambda: self._heard(self._sound_head(CNN_GRU3)),
+            "GRU, 3 layers each, picture and sound": lambda: self._predicted(self._both_heads(CNN_GRU3)),
             "guard: GRU, 3 layers, labels exchanged between clips": lambda: self._predicted(self._head_exchanged()),
             "guard: ridge on mean colour, box and time": lambda: self._ridge(_appearance),
             "guard: ridge on 8 x 8 crops": lambda: self._ridge(_thumbnail),
@@ -135,13 +142,28 @@ class Study:
         run = self._cnn(which)
         return cached_features(self._bench, "phantom", FACES, run, ("dense",)), run
 
-    def _head(self, recipe: object, which: str = "subset 3", bench: Bench | None = None) -> Path:
+    def _head(self, recipe: Recipe, which: str = "subset 3", bench: Bench | None = None) -> Path:
         features, cnn = self._features(which)
+        return trained_rnn(bench or self._bench, "phantom", features, cnn, self._settings(recipe))
+
+    def _settings(self, recipe: Recipe) -> TrainRnnConfig:
         rnn: TrainRnnConfig = recipe.experiment.rnn
         window: WindowConfig = replace(rnn.window, stride=STRIDE)
         rate = GRU_RATE if rnn.cells == "gru" else rnn.learning_rate
-        config = replace(rnn, window=window, seed=self._seed, learning_rate=rate, **HEAD)
-        return trained_rnn(bench or self._bench, "phantom", features, cnn, config)
+        return replace(rnn, window=window, seed=self._seed, learning_rate=rate, **HEAD)
+
+    def _sound_head(self, recipe: Recipe) -> Path:
+        """A head on the sound alone, a window of sound for every frame."""
+        config = replace(self._settings(recipe), standardise=True, audio=cached_audio(self._bench, "phantom", SOUND))
+        return trained_rnn(self._bench, "phantom", "", Path("sound"), config)
+
+    def _both_heads(self, recipe: Recipe) -> Path:
+        """A head on the features of the faces and the sound of every frame."""
+        (features, cnn), settings = self._features("subset 3"), self._settings(recipe)
+        both = MultimodalHeadConfig("gru", units_of_layers(settings.layers), dropout=0.0)
+        audio = cached_audio(self._bench, "phantom", SOUND)
+        config = replace(settings, multimodal=both, standardise=True, audio=audio)
+        return trained_rnn(self._bench, "phantom", features, cnn, config)
 
     def _head_exchanged(self) -> Path:
         """A head on the same features whose labels are those of the next clip of the same split."""
@@ -165,6 +187,20 @@ class Study:
         truth = np.concatenate([self._labels(clip_id) for clip_id in found.rows.clip_ids])
         scored = (found.how > 0) & np.isfinite(truth).all(axis=1)
         return truth[scored], found.values[scored], clips[scored]
+
+    def _heard(self, run: Path) -> tuple[Floats, Floats, Array]:
+        """As `_predicted`, of a head whose rows are windows of sound: each has the label of the frame in its middle."""
+        found = predict_split(open_trained(run), split="test", cache=self._bench.cache, root=self.corpus)
+        window, parts = SOUND.spectrogram, []
+        for number, clip_id in enumerate(found.rows.clip_ids):
+            rows = slice(*found.rows.clip_starts[number : number + 2])
+            labels, values, how = self._labels(clip_id), found.values[rows], found.how[rows]
+            middle_s = window.window_s / 2 + window.hop_s * found.rows.frame_index[rows]
+            frames = np.rint(middle_s * FRAME_RATE).astype(np.int64).clip(max=len(labels) - 1)
+            scored = (how > 0) & np.isfinite(labels[frames]).all(axis=1)
+            parts.append((labels[frames][scored], values[scored], np.repeat(clip_id, scored.sum())))
+        truth, predicted, clips = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return truth, predicted, clips
 
     def _labels(self, clip_id: str) -> Floats:
         """(T, 2) valence and arousal as annotated, NaN where there is none."""
