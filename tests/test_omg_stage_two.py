@@ -428,7 +428,7 @@ def test_options_that_do_not_fit_are_one_message(made, call, tmp_path):
         (2, ("--landmarks",), "--landmarks: is for --head cnn, cnn-1rnn, cnn-multi-rnn. Received: --head rnn"),
         (2, ("--joint-units", "3"), "--joint-units: is for --head cnn, cnn-1rnn, cnn-multi-rnn"),
         (2, ("--fc-units", "3", "--head", "mean"), "--fc-units: is for --head cnn"),
-        (2, ("--head", "cnn-1rnn", *taps, "--cells", "lstm"), "--cells: is for --head rnn. Received: --head cnn-1rnn"),
+        (2, ("--head", "cnn-1rnn", *taps, "--cells", "lstm"), "--cells: is for --head rnn, multimodal. Received"),
         (2, ("--head", "cnn-1rnn", *taps, "--layers", "1"), "--layers: is for --head rnn"),
         (2, ("--head", "mean", "--bidirectional"), "--bidirectional: is for --head rnn"),
         (2, ("--head", "cnn-1rnn", *taps, "--stride", "2"), "--stride: is for --head rnn, mean"),

@@ -69,7 +69,7 @@ def test_phantom_ckplus_from_pictures_to_a_scored_cnn(call, tmp_path):
     assert run.content["classes"][:3] == ["neutral", "anger", "contempt"]
     with (tmp_path / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert {name for name in row if name.startswith("dev_")} == {"dev_macro_f1", "dev_accuracy"}
+    assert {name for name in row if name.startswith("dev_")} == {"dev_macro_f1", "dev_uar", "dev_accuracy"}
     check_scores_of_classes(call, run, where[4:])
     options = ("--run", tmp_path / "published", "--folds", 10, "--fold-rule", "images", "--json")
     outcome = call("train-cnn", *where, *TINY, *options)
