@@ -105,12 +105,12 @@ def read_results(path: Path) -> tuple[ResultRow, ...]:
 
 def text_table(rows: Sequence[ResultRow]) -> str:
     """The rows for people: metric, published, ours with interval."""
-    lines = [f"{'metric':<26}{'target':<12}{'published':>9}{'ours':>9}   95 % interval"]
+    lines = [f"{'metric':<26}{'target':<14}{'published':>9}{'ours':>9}   95 % interval"]
     for row in rows:
         published = "-" if row.published is None else f"{row.published:g}"
         interval = "" if row.low is None or row.high is None else f"   {row.low:.3f} to {row.high:.3f}"
         ours = f"{row.ours:.0f}" if row.metric == "best_epoch" else f"{row.ours:.3f}"
-        lines.append(f"{row.metric:<26}{row.target:<12}{published:>9}{ours:>9}{interval}")
+        lines.append(f"{row.metric:<26}{row.target:<14}{published:>9}{ours:>9}{interval}")
     return "\n".join(lines)
 
 

@@ -67,10 +67,10 @@ class Evaluation:
         lines = []
         if self.scores:
             over = f"95 % interval over {self.scores[0].num_clips} {'subjects' if self.over_subjects else 'clips'}"
-            lines.append(f"{'metric':<26}{'target':<12}{'value':>8}   {over}")
+            lines.append(f"{'metric':<26}{'target':<14}{'value':>8}   {over}")
         for score in self.scores:
             interval = f"{score.low:.3f} to {score.high:.3f}" if np.isfinite(score.low) else "none"
-            lines.append(f"{score.metric:<26}{score.target:<12}{score.value:>8.3f}   {interval}")
+            lines.append(f"{score.metric:<26}{score.target:<14}{score.value:>8.3f}   {interval}")
         lines.append(f"{self.num_scored} of {self.num_units} {self.unit} of split '{self.split}' are scored.")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, f"predictions: {self.predictions}"])
