@@ -26,10 +26,10 @@ from emopipe.files import write_whole
 from emopipe.provenance import machine
 from emopipe.recipes.compare import compare_paper
 from emopipe.recipes.comparison_text import comparison_text
-from emopipe.recipes.predictions import predictions_path, write_predictions
 from emopipe.recipes.recipe import Experiment, find_recipe
+from emopipe.recipes.reproduce import write_outcome
 from emopipe.recipes.steps import Bench, Silent
-from emopipe.recipes.table import read_results, result_rows, write_results
+from emopipe.recipes.table import read_results
 from emopipe.recipes.utterances import FusionExperiment, UtteranceExperiment
 from emopipe.stages.phantom import make_phantom
 from emopipe.stages.rnn_config import TrainRnnConfig
@@ -147,11 +147,7 @@ def run(name: str, seed: int, bench: Bench, results: Path) -> float:
     recipe = replace(found, experiment=shrunk(found.experiment, seed), is_smoke=True)
     start = time.perf_counter()
     outcome = recipe.experiment.run(bench)
-    rows = result_rows(recipe, outcome)
-    write_results(results / f"{recipe.name}.csv", rows)
-    if outcome.predictions is not None:
-        path, row = predictions_path(results, recipe.name), rows[0]
-        write_predictions(path, outcome.predictions, dataset=row.dataset, split=row.split, seed=row.seed)
+    write_outcome(recipe, outcome, results)
     return time.perf_counter() - start
 
 

@@ -25,12 +25,13 @@ from emopipe.datasets.ravdess import CLASSES
 from emopipe.files import write_whole
 from emopipe.metrics import pearson
 from emopipe.provenance import machine
-from emopipe.recipes.predictions import Predictions, predictions_path, read_predictions, write_predictions
+from emopipe.recipes.predictions import Predictions, predictions_path, read_predictions
 from emopipe.recipes.ravdess import FLOOR_PEARSON, FLOOR_RECALL
 from emopipe.recipes.reactions import ReactionExperiment
 from emopipe.recipes.recipe import RECIPES, Recipe, find_recipe, published_key
+from emopipe.recipes.reproduce import write_outcome
 from emopipe.recipes.steps import Bench, Silent, cached_audio
-from emopipe.recipes.table import ResultRow, read_results, result_rows, write_results
+from emopipe.recipes.table import ResultRow, read_results
 
 PAPER = "ravdess"
 NAMES = tuple(name.partition("/")[2] for name in RECIPES if name.startswith(f"{PAPER}/"))
@@ -89,11 +90,7 @@ def run(recipe: Recipe, bench: Bench, results: Path) -> float:
     """Train and score one recipe and write its rows; returns the seconds."""
     start = time.perf_counter()
     outcome = recipe.experiment.run(bench)
-    rows = result_rows(recipe, outcome)
-    write_results(results / f"{recipe.name}.csv", rows)
-    if outcome.predictions is not None:
-        path, row = predictions_path(results, recipe.name), rows[0]
-        write_predictions(path, outcome.predictions, dataset=row.dataset, split=row.split, seed=row.seed)
+    write_outcome(recipe, outcome, results)
     return time.perf_counter() - start
 
 

@@ -13,7 +13,7 @@ from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.errors import ConfigError
 from emopipe.plots.scores import confusion_figure, save_figure
 from emopipe.recipes.predictions import predictions_path, write_predictions
-from emopipe.recipes.recipe import Recipe
+from emopipe.recipes.recipe import Outcome, Recipe
 from emopipe.recipes.steps import Bench, Progress, Silent
 from emopipe.recipes.table import ResultRow, result_rows, text_table, write_results
 from emopipe.stages.phantom import make_phantom
@@ -132,19 +132,29 @@ def run_recipe(
             _phantom(roots[dataset], settings, workers)
     bench = Bench(roots, cache, runs, workers, progress)
     outcome = recipe.experiment.run(bench)
-    rows = result_rows(recipe, outcome)
-    table = results / f"{recipe.name}.csv"
-    write_results(table, rows)
-    predictions = None
-    if outcome.predictions is not None:
-        predictions, row = predictions_path(results, recipe.name), rows[0]
-        write_predictions(predictions, outcome.predictions, dataset=row.dataset, split=row.split, seed=row.seed)
+    rows, table, predictions = write_outcome(recipe, outcome, results)
     figures = []
     if outcome.confusion is not None:
         figures.append(table.with_name(f"{table.stem}_confusion.png"))
         title = f"{recipe.name}, {rows[0].dataset}"
         save_figure(confusion_figure(outcome.confusion, outcome.classes, title=title), figures[0])
     return RecipeResult(recipe, rows, table, tuple(figures), tuple(sorted(bench.failed)), outcome.notes, predictions)
+
+
+def write_outcome(recipe: Recipe, outcome: Outcome, results: Path) -> tuple[tuple[ResultRow, ...], Path, Path | None]:
+    """Write results/<recipe>.csv and, where the experiment keeps its scored rows, those.
+
+    Returns:
+        the rows, and both files; None for the second where nothing is kept.
+    """
+    rows = result_rows(recipe, outcome)
+    table = results / f"{recipe.name}.csv"
+    write_results(table, rows)
+    if outcome.predictions is None:
+        return rows, table, None
+    predictions, row = predictions_path(results, recipe.name), rows[0]
+    write_predictions(predictions, outcome.predictions, dataset=row.dataset, split=row.split, seed=row.seed)
+    return rows, table, predictions
 
 
 def _phantom(folder: Path, settings: PhantomSettings, workers: int) -> None:
