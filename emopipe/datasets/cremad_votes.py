@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from emopipe.datasets.listing import printable
+from emopipe.datasets.listing import cell_error, printable
 from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.typing import Floats
@@ -60,12 +60,12 @@ class Votes:
         votes, num_responses = counts[:-1], counts[-1]
         if votes.sum() != num_responses or num_responses < 1:
             expected = f"at least 1, and the sum of the votes, {votes.sum():g}"
-            raise _cell_error(self.path, line, _COUNT, expected, cells[-1])
+            raise cell_error(self.path, line, _COUNT, expected, cells[-1])
         return np.asarray(votes / num_responses)
 
     def _number(self, line: int, column: str, cell: str) -> float:
         if not cell.isdecimal():
-            raise _cell_error(self.path, line, column, "a whole number from 0 on", cell)
+            raise cell_error(self.path, line, column, "a whole number from 0 on", cell)
         return float(cell)
 
 
@@ -99,23 +99,14 @@ def _read_votes(path: Path, mtime_ns: int, size: int) -> Votes:
     rows: dict[tuple[int, str], tuple[int, tuple[str, ...]]] = {}
     for line, cells in lines:
         if len(cells) <= max(name_place, *places):
-            raise _cell_error(path, line, _COUNT, f"{len(columns)} cells, as the header has", ",".join(cells)[:60])
+            raise cell_error(path, line, _COUNT, f"{len(columns)} cells, as the header has", ",".join(cells)[:60])
         key = cells[0].strip()
         kind = int(key) // _CLIPS_PER_KIND if key.isdecimal() else 0
         if not _VOICE <= kind <= _BOTH:
-            raise _cell_error(path, line, columns[0], "a key from 100001 to 399999", key)
+            raise cell_error(path, line, columns[0], "a key from 100001 to 399999", key)
         clip_id = clip_id_of(cells[name_place].strip())
         if (kind, clip_id) in rows:
             other = rows[kind, clip_id][0]
-            raise _cell_error(path, line, _NAME, f"a name that line {other} has not, with kind {kind}", clip_id)
+            raise cell_error(path, line, _NAME, f"a name that line {other} has not, with kind {kind}", clip_id)
         rows[kind, clip_id] = (line, tuple(cells[place].strip() for place in places))
     return Votes(path, rows)
-
-
-def _cell_error(path: Path, line: int, column: str, expected: str, received: str) -> ManifestError:
-    return ManifestError(
-        f"{printable(path)}, line {line}, column '{column}': expected {expected}. Received: '{printable(received)}'.",
-        path=path,
-        row=line,
-        column=column,
-    )

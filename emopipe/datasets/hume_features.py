@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.hume_table import cell_error
-from emopipe.datasets.listing import entries, printable
+from emopipe.datasets.listing import cell_error, entries, printable
 from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.typing import Floats

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.hume_table import COLUMN_OF, KEY, TARGETS, cell_error, clip_id_of
-from emopipe.datasets.listing import printable, some
+from emopipe.datasets.hume_table import COLUMN_OF, KEY, TARGETS, clip_id_of
+from emopipe.datasets.listing import cell_error, printable, some
 from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.files import write_whole

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from emopipe.datasets.listing import clip_name, entries, printable, some
+from emopipe.datasets.listing import cell_error, clip_name, entries, printable, some
 from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.files import ensure_inside
@@ -225,13 +225,3 @@ def _split(path: Path, line: int, column: str, text: str) -> Split:
     if (split := _SPLIT_OF.get(text.strip().lower())) is None:
         raise cell_error(path, line, column, "Train, Val (devel) or Test", text)
     return split
-
-
-def cell_error(path: Path, line: int, column: str, expected: str, received: str) -> ManifestError:
-    """The error for one cell."""
-    return ManifestError(
-        f"{printable(path)}, line {line}, column '{column}': expected {expected}. Received: '{printable(received)}'.",
-        path=path,
-        row=line,
-        column=column,
-    )

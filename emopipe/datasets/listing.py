@@ -136,3 +136,13 @@ def is_lfs_stub(path: Path) -> bool:
 def some(names: list[str], most: int = 5) -> str:
     """The first few names of a list, for a sentence."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def cell_error(path: Path, line: int, column: str, expected: str, received: str) -> ManifestError:
+    """The error for one cell of a table; the cure is to mend the cell that it names."""
+    return ManifestError(
+        f"{printable(path)}, line {line}, column '{column}': expected {expected}. Received: '{printable(received)}'.",
+        path=path,
+        row=line,
+        column=column,
+    )

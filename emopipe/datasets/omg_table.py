@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from emopipe.datasets.listing import LFS_STUB_START, clip_name, printable, video_stem
+from emopipe.datasets.listing import LFS_STUB_START, cell_error, clip_name, printable, video_stem
 from emopipe.errors import ManifestError
 from emopipe.records import Split
 
@@ -88,7 +88,7 @@ class OmgTable:
 
     def error(self, line: int, column: str, expected: str, received: str) -> ManifestError:
         """The error for one cell."""
-        return _cell_error(self.path, line, column, expected, received)
+        return cell_error(self.path, line, column, expected, received)
 
     def _cell(self, row: Utterance, column: str) -> str:
         place = self.columns.index(column.lower())
@@ -128,9 +128,9 @@ def _read_table(path: Path, mtime_ns: int, size: int) -> OmgTable:
             skipped.append(line)  # one public copy ends with the means and standard deviations of the columns
             continue
         if "/" in video or "\\" in video or video in (".", ".."):
-            raise _cell_error(path, line, "video", "the name of a folder", video)
+            raise cell_error(path, line, "video", "the name of a folder", video)
         if video_stem(utterance) is None or "/" in utterance or "\\" in utterance:
-            raise _cell_error(path, line, "utterance", "a file name like utterance_1.mp4", utterance)
+            raise cell_error(path, line, "utterance", "a file name like utterance_1.mp4", utterance)
         row = Utterance(line, video, utterance, cells)
         if (other := rows.setdefault(row.clip_id, row)) is not row:
             raise ManifestError(
@@ -184,12 +184,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return np.nan
-
-
-def _cell_error(path: Path, line: int, column: str, expected: str, received: str) -> ManifestError:
-    return ManifestError(
-        f"{printable(path)}, line {line}, column '{column}': expected {expected}. Received: '{printable(received)}'.",
-        path=path,
-        row=line,
-        column=column,
-    )
