@@ -275,6 +275,7 @@ def main() -> None:
             truth, predicted, clips = run()
             scores = regression_scores(truth, predicted, TARGETS, clips)
             wanted = [score for score in scores if score.metric == "ccc" and score.target in TARGETS]
+            rows = read_rows(table)  # another process may have written a row of its own meanwhile
             rows += [as_row(portraits, seed, model, score) for score in wanted]
             write_rows(table, rows)
             write_whole(table.with_suffix(".md"), summary(rows).encode())
