@@ -8,6 +8,7 @@ FACES ?=
 VIDEO ?=
 ROOT ?=
 SMOKE ?=
+PYTEST_OPTIONS ?=
 SMOKE_DIR := runs/smoke
 AFFWILD2_RECIPES := cnn-whole cnn-subset1 cnn-subset2 cnn-subset3 cnn-mse cnn-valence-only cnn-arousal-only \
 	cnn-rnn1 cnn-gru1 cnn-gru3
@@ -26,7 +27,7 @@ RAVDESS_HEADS := mel-gru mel-lstm mel-mean linear-gru window-05-hop-025 window-2
 RAVDESS_RECIPES := $(foreach each,$(RAVDESS_HEADS),$(each) $(each)-intensity)
 
 .PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus reproduce-omg reproduce-hume \
-	reproduce-ravdess benchmark clean
+	reproduce-ravdess capabilities benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,8 +50,10 @@ headless: # opencv-python needs the system's libGL; a bare server has none
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check opencv-python-headless==$$version
 	$(BIN)/python -c 'import cv2'
 
+# A file's tests share what they train, so a file stays in one process; each process computes on one thread.
 test: $(INSTALLED) lint ## Check the style and run every test, the slow ones too
-	$(BIN)/python -m pytest -q
+	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+	$(PYTEST_OPTIONS)
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check .
@@ -91,6 +94,10 @@ reproduce-hume: $(INSTALLED) ## The Hume-Reaction paper: ROOT=the corpus folder
 
 reproduce-ravdess: $(INSTALLED) ## Sound alone, on recordings to download: ROOT=the folder of RAVDESS' speech
 	$(call reproduce,$(addsuffix :,$(RAVDESS_RECIPES)),ravdess)
+
+capabilities: $(INSTALLED) ## Run every capability and write docs/capabilities.md; some two hours
+	$(MAKE) --no-print-directory test PYTEST_OPTIONS=--junitxml=runs/tests.xml
+	$(BIN)/python benchmarks/capabilities.py --work runs/capabilities --tests runs/tests.xml
 
 benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'
