@@ -73,7 +73,7 @@ def found(pattern: str, text: str = "{}") -> Callable[[str], str]:
 
 def extracted(out: str) -> str:
     """What `extract --json` counts."""
-    report = json.loads(out)
+    report = json.loads(out.splitlines()[-1])
     clips = ", ".join(f"{count} {name}" for name, count in report["clips"].items() if count)
     share = f", {report['valid']} with a face" if report.get("valid") is not None else ""
     return f"clips: {clips or 'none'}; {report['frames']} frames{share}"
@@ -81,7 +81,7 @@ def extracted(out: str) -> str:
 
 def trained(out: str) -> str:
     """What a training's --json says of its best epoch."""
-    report = json.loads(out)
+    report = json.loads(out.splitlines()[-1])
     best = {name: value for name, value in report["best"].items() if name.startswith("dev_" + report["select"])}
     scores = ", ".join(f"{name} {value:.2f}" for name, value in best.items())
     return f"{report['num_epochs']} epochs; {scores}"
