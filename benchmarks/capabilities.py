@@ -75,8 +75,8 @@ def extracted(out: str) -> str:
     """What `extract --json` counts."""
     report = json.loads(out.splitlines()[-1])
     clips = ", ".join(f"{count} {name}" for name, count in report["clips"].items() if count)
-    share = f", {report['valid']} with a face" if report.get("valid") is not None else ""
-    return f"clips: {clips or 'none'}; {report['frames']} frames{share}"
+    frames = f"; {report['frames']} frames, {report['valid']} with a face" if report["frames"] else ""
+    return f"clips: {clips or 'none'}{frames}"
 
 
 def trained(out: str) -> str:
