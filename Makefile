@@ -26,8 +26,8 @@ HUME_RECIPES := eri-vgg16 eri-resnet50 eri-audio eri-multimodal eri-frames-16 er
 RAVDESS_HEADS := mel-gru mel-lstm mel-mean linear-gru window-05-hop-025 window-2-hop-1 log-mel-gru spectrogram-cnn
 RAVDESS_RECIPES := $(foreach each,$(RAVDESS_HEADS),$(each) $(each)-intensity)
 
-.PHONY: help install test lint types format demo reproduce-affwild2 reproduce-ckplus reproduce-omg reproduce-hume \
-	reproduce-ravdess capabilities benchmark clean
+.PHONY: help install test lint types docs format demo reproduce-affwild2 reproduce-ckplus reproduce-omg \
+	reproduce-hume reproduce-ravdess capabilities benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -38,7 +38,7 @@ install: $(INSTALLED) ## Make .venv and install emopipe with everything it needs
 $(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("emopipe needs Python 3.11 or newer; run: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,docs]'
 	$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory headless
 	touch $@
 
@@ -61,6 +61,9 @@ lint: $(INSTALLED) ## Check style and format
 
 types: $(INSTALLED) ## Check the types; apart from test because a new numpy may bring new complaints
 	$(BIN)/mypy
+
+docs: $(INSTALLED) ## Build the site of the documentation in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -103,4 +106,4 @@ benchmark: $(INSTALLED) ## Measure stage one: make benchmark VIDEO=path
 	$(BIN)/python benchmarks/stage_one.py '$(VIDEO)'
 
 clean: ## Remove .venv, caches of tools and the demo's output
-	rm -rf $(VENV) $(DEMO_DIR) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO_DIR) build site *.egg-info .pytest_cache .ruff_cache

@@ -111,7 +111,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(cls: type[ConfigType], content: Mapping[str, Any]) -> ConfigType:
     """A configuration from JSON values; a key that the class does not have is an error.
 
-    Example:
+    Examples:
         >>> from_dict(FacesConfig, {"detect_evry": 2})
         Traceback (most recent call last):
         emopipe.errors.ConfigError: FacesConfig has no field 'detect_evry'. Did you mean 'detect_every'?
@@ -128,7 +128,7 @@ def from_dict(cls: type[ConfigType], content: Mapping[str, Any]) -> ConfigType:
 def fingerprint(*parts: Any) -> str:
     """Hex SHA-256 over JSON-ready values, configurations among them; the same on every machine.
 
-    Example:
+    Examples:
         >>> fingerprint(FacesConfig()) == fingerprint(FacesConfig(detect_every=1))
         True
         >>> fingerprint(FacesConfig()) == fingerprint(FacesConfig(detect_every=2))

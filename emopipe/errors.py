@@ -17,7 +17,16 @@ from pathlib import Path
 
 
 class EmopipeError(Exception):
-    """Root of all errors of this package; the command line prints its message and exits with 1."""
+    """Root of all errors of this package; the command line prints its message and exits with 1.
+
+    Examples:
+        >>> from emopipe import EmopipeError, load_adapter
+        >>> try:
+        ...     load_adapter("afwild2")
+        ... except EmopipeError as error:
+        ...     print(error)  # doctest: +ELLIPSIS
+        Unknown dataset 'afwild2'. Did you mean 'affwild2'? Known: affwild, affwild2, ...
+    """
 
 
 class RecordError(EmopipeError, ValueError):

@@ -48,7 +48,8 @@ def concordance(truth: Floats, prediction: Floats) -> float:
     Source:
         Lin, "A concordance correlation coefficient to evaluate reproducibility", Biometrics 45(1), 1989.
 
-    Example:
+    Examples:
+        >>> from emopipe import concordance
         >>> concordance([0, 1, 2], [0, 1, 1])
         0.6666666666666666
     """
@@ -173,7 +174,7 @@ def region_scores(
     Source:
         Kollias and Zafeiriou, arXiv:1910.01417, Table 7.
 
-    Example:
+    Examples:
         >>> labels = np.array([[0.5, 0.2], [0.5, 0.7], [-0.5, 0.2], [-0.5, 0.7]])
         >>> scores = region_scores(labels, labels + [[0.5, 0], [0, 0], [1, 0], [0, 0]], ("valence", "arousal"), [0] * 4)
         >>> [(score.metric, score.value) for score in scores if score.target == "valence" and score.value]
@@ -231,7 +232,7 @@ def paired_bootstrap(
     Raises:
         MetricError: the metric is unknown, the shapes do not fit, there are no rows, or a number is not finite.
 
-    Example:
+    Examples:
         >>> truth = np.arange(20.0)
         >>> paired_bootstrap(truth, truth, truth[::-1], np.arange(20), num_resamples=999).p
         0.002
@@ -267,7 +268,7 @@ def batch_mean_concordance(truth: Floats, prediction: Floats, batch_size: int) -
     Source:
         The running mean of Keras over shuffled batches, as logged by the code of Rangulov and Fahim, arXiv:2006.11168.
 
-    Example:
+    Examples:
         >>> batch_mean_concordance([0., 1., 0., 1.], [0., 1., 1., 0.], batch_size=2)
         0.0
     """

@@ -16,7 +16,7 @@ class Registry(Mapping[str, str]):
         entries: name -> ``"module:attribute"``.
         installs: name -> what to hand to ``pip install`` when importing the module fails.
 
-    Example:
+    Examples:
         >>> numbers = Registry("number", {"pi": "math:pi"})
         >>> round(numbers.load("pi"), 2)
         3.14

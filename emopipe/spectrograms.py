@@ -101,7 +101,7 @@ def window_axis(num_samples: int, rate_hz: int, start_s: float, config: Spectrog
     Raises:
         ConfigError: not even a whole window holds one STFT frame, or the hop is shorter than a sample.
 
-    Example:
+    Examples:
         >>> time_s, valid = window_axis(16000 * 2 + 100, 16000, 0.25, SpectrogramConfig())
         >>> time_s, valid
         (array([0.75, 1.25, 1.75, 2.25]), array([ True,  True,  True,  True]))
@@ -137,7 +137,7 @@ def pictures(samples: Floats, rate_hz: int, config: SpectrogramConfig) -> Iterat
     Raises:
         ConfigError: as for `window_axis`, or `highest_hz` is above half the rate.
 
-    Example:
+    Examples:
         >>> tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000).astype(np.float32)
         >>> picture = next(pictures(tone, 16000, SpectrogramConfig()))[0]
         >>> picture.shape, int(picture[:, 100].sum(axis=-1).argmax())
@@ -176,7 +176,7 @@ def log_mel_rows(samples: Floats, rate_hz: int, config: SpectrogramConfig) -> Fl
     Raises:
         ConfigError: as for `pictures`, or `num_fft` is below the samples of a window.
 
-    Example:
+    Examples:
         >>> tone = 0.1 * np.sin(2 * np.pi * 4000 * np.arange(16000) / 16000).astype(np.float32)
         >>> rows = log_mel_rows(tone, 16000, SpectrogramConfig(render="log-mel", window_s=0.05, hop_s=0.02))
         >>> rows.shape, bool(-22 < rows[0].max() < -20)

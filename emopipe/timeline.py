@@ -30,7 +30,7 @@ def join_labels(
     Raises:
         RecordError: several label rows and neither frame numbers nor times to place them by.
 
-    Example:
+    Examples:
         >>> labels = Labels(("valence",), np.array([[0.1], [0.3]]), np.array([True, True]), np.array([2, 0]))
         >>> values, valid = join_labels(labels, np.arange(3), np.arange(3) / 25)
         >>> values[:, 0], valid
@@ -75,7 +75,7 @@ def join_audio(
     Raises:
         RecordError: the windows are no such axis.
 
-    Example:
+    Examples:
         >>> row, valid = join_audio(np.arange(5) / 2, np.array([0.5, 1.0]), np.array([True, False]), 1.0, 0.5)
         >>> row, valid
         (array([ 0,  0,  1,  1, -1]), array([ True,  True, False, False, False]))
@@ -102,7 +102,7 @@ def compare_counts(declared: int | None, decoded: int | None, labelled: int | No
         decoded: frames that came out (or number of the last official image); None when nothing was decoded.
         labelled: label rows placed by frame; None when there are none.
 
-    Example:
+    Examples:
         >>> compare_counts(100, 100, 101)
         ('1 more label than decoded frames (101, 100); up to 2 is usual.',)
         >>> compare_counts(100, 40, None)

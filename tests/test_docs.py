@@ -10,8 +10,11 @@ import click
 import pytest
 from emopipe_cli.main import emopipe
 
+import emopipe as emopipe_package
+
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+FOLDERS = ("", "docs", "benchmarks", "results")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def code_blocks(page: Path, language: str = "") -> list[str]:
@@ -63,6 +66,21 @@ def test_every_make_target_of_the_readme_exists():
     targets = set(re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", (ROOT / "README.md").read_text(), re.MULTILINE))
     known = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets and targets <= known
+
+
+def test_the_site_holds_every_page_and_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    nav = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f": {page.name}\n" in nav, f"{page.name} has no line in mkdocs.yml"
+    start = (tmp_path / "index.html").read_text()
+    for inside in ('href="predict/"', 'href="contributing/"', 'href="results/"', 'src="images/faces.png"'):
+        assert inside in start
+    reference = (tmp_path / "reference" / "emopipe" / "index.html").read_text()
+    for name in emopipe_package.__all__:
+        assert f'id="emopipe.{name}"' in reference
 
 
 @pytest.mark.slow

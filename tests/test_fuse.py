@@ -20,10 +20,10 @@ from emopipe.models.tap_heads import JOINED, LANDMARKS, NUM_LANDMARK_NUMBERS, Ta
 from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES, NONE, WindowConfig
 from emopipe.stages import training
-from emopipe.stages.evaluate import evaluate, predict_split, score
+from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import clip_predictions
 from emopipe.stages.fuse import fuse_decisions, fuse_models, shares
-from emopipe.stages.fusion import averaged_frames, is_fusion, open_fusion, predict_run
+from emopipe.stages.fusion import averaged_frames, evaluate, is_fusion, open_fusion, predict_run
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
 from emopipe.stages.train_rnn import train_rnn
@@ -249,7 +249,7 @@ def test_where_frames_are_labelled_frames_are_averaged(tmp_path):
     assert not found.of_clips
     expected = sum(one.values * share for one, share in zip(each, report.weights, strict=True))
     np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-12)
-    scored = score(predict_run(tmp_path / "run", split="dev", cache=cache), num_bootstrap=0)
+    scored = evaluate(tmp_path / "run", split="dev", cache=cache, num_bootstrap=0)
     rows = rows_of(scored.predictions)
     assert scored.unit == "frames"
     assert len(rows) == FRAMES["CLIPS"]["dev"] * FRAMES["NUM_FRAMES"]

@@ -25,7 +25,8 @@ from emopipe.models.weights import load_network
 from emopipe.models.windows import WindowConfig
 from emopipe.stages import feature_rows, training
 from emopipe.stages.clip_values import clip_labels, clip_values, fit_postprocessing, frame_values
-from emopipe.stages.evaluate import evaluate, predict_split
+from emopipe.stages.evaluate import predict_split
+from emopipe.stages.fusion import evaluate
 from emopipe.stages.predict import Predictor, predict_files
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import train_rnn

@@ -17,8 +17,8 @@ from emopipe.errors import ConfigError, MediaError, RunError, WeightsError
 from emopipe.media.video import probe, read_frames, write_video
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import WindowConfig
-from emopipe.stages.evaluate import evaluate
 from emopipe.stages.extract import extract
+from emopipe.stages.fusion import evaluate
 from emopipe.stages.import_head import import_head
 from emopipe.stages.phantom import make_phantom
 from emopipe.stages.predict import Predictor, check_names, predict_files

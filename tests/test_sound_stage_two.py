@@ -26,12 +26,12 @@ from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_cnn import AudioRequest, spectrogram_for
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.cached_plan import cached_plan
-from emopipe.stages.evaluate import evaluate, predict_split
+from emopipe.stages.evaluate import predict_split
 from emopipe.stages.evaluate_clips import ClipPredictions
 from emopipe.stages.extract import extract
 from emopipe.stages.feature_rows import feature_rows, tap_columns
 from emopipe.stages.fuse import fuse_decisions
-from emopipe.stages.fusion import predict_run
+from emopipe.stages.fusion import evaluate, predict_run
 from emopipe.stages.labelled import labelled_clips
 from emopipe.stages.motion import landmark_motion
 from emopipe.stages.predict import Predictor, load_predictor, predict_files

@@ -17,7 +17,7 @@ from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.weights import load_network
 from emopipe.models.windows import WindowConfig
-from emopipe.stages.evaluate import evaluate
+from emopipe.stages.fusion import evaluate
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import ExtractSpec, make_plan, planned_clip
 from emopipe.stages.train_rnn import train_rnn

@@ -15,7 +15,7 @@ from emopipe.errors import ConfigError, EmopipeError, ManifestError, RecordError
 from emopipe.metrics import concordance
 from emopipe.models.bundle import open_run
 from emopipe.models.windows import WindowConfig
-from emopipe.stages.evaluate import evaluate
+from emopipe.stages.fusion import evaluate
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import train_rnn
 

@@ -119,14 +119,26 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def load_adapter(name: str) -> Adapter:
-    """The adapter of a registered corpus.
+    """The adapter of a registered corpus, which lists its clips and reads its labels.
+
+    Args:
+        name: as `emopipe datasets list` has it.
 
     Raises:
         UnknownNameError: the name is not registered; the message lists the known ones.
 
-    Example:
-        >>> load_adapter("affwild2").tasks
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import load_adapter
+        >>> adapter = load_adapter("affwild2")
+        >>> adapter.tasks
         ('va', 'expr', 'au')
+        >>> manifest = adapter.scan(Path("corpus"))
+        >>> [(clip.clip_id, clip.split) for clip in manifest.clips]
+        [('2-25-320x240', 'train'), ('video3_2', 'dev')]
+        >>> labels = adapter.read_labels(manifest.clips[0])
+        >>> labels.targets, labels.values.shape
+        (('valence', 'arousal'), (51, 2))
     """
     adapter: Adapter = DATASETS.load(name)()
     return adapter
@@ -138,7 +150,7 @@ def resolve_root(name: str, root: Path | str | None = None) -> Path:
     Raises:
         ConfigError: neither is given; the message names both.
 
-    Example:
+    Examples:
         >>> resolve_root("affwild2", "corpora/affwild2").name
         'affwild2'
     """

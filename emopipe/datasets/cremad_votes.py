@@ -72,7 +72,7 @@ class Votes:
 def clip_id_of(name: str) -> str:
     """The clip id of a name without its extension: one file has one X where all others have two.
 
-    Example:
+    Examples:
         >>> clip_id_of("1040_ITH_SAD_X"), clip_id_of("1001_IEO_HAP_LO")
         ('1040_ITH_SAD_XX', '1001_IEO_HAP_LO')
     """

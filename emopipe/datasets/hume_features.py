@@ -38,7 +38,7 @@ def read_muse_features(path: Path) -> Floats:
     Raises:
         ManifestError: it cannot be read, holds no row or no feature, or a cell is not a number.
 
-    Example:
+    Examples:
         >>> read_muse_features(Path("c2_muse_reaction/feats/FAUs/00042.csv")).shape         # doctest: +SKIP
         (48, 20)
     """

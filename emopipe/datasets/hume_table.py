@@ -105,7 +105,7 @@ class HumeLists:
 def clip_id_of(file_id: str) -> str:
     """The clip id of a `File_ID`: without its brackets.
 
-    Example:
+    Examples:
         >>> clip_id_of("[00042]")
         '00042'
     """
@@ -118,7 +118,7 @@ def official_ids(root: Path, split: Split) -> tuple[str, ...]:
     Raises:
         ManifestError: there is no list, it is not in order, or it holds nothing of the split.
 
-    Example:
+    Examples:
         >>> official_ids(Path("corpora/hume"), "test")[0]                        # doctest: +SKIP
         '[20463]'
     """

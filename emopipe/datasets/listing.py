@@ -25,7 +25,7 @@ def entries(folder: Path) -> list["os.DirEntry[str]"]:
 def printable(text: object) -> str:
     r"""Text that can be printed and stored as UTF-8: bytes of a name that are not UTF-8 become ``%XX``.
 
-    Example:
+    Examples:
         >>> printable("caf\udce9")
         'caf%E9'
     """
@@ -43,7 +43,7 @@ def clip_name(name: str) -> str:
 def video_stem(name: str) -> str | None:
     """The name without its extension if it is that of a video, else None.
 
-    Example:
+    Examples:
         >>> video_stem("4-30-1920x1080.MP4"), video_stem("notes.txt")
         ('4-30-1920x1080', None)
     """
@@ -53,7 +53,7 @@ def video_stem(name: str) -> str | None:
 def sound_stem(name: str) -> str | None:
     """The name without its extension if it is that of a sound file, else None.
 
-    Example:
+    Examples:
         >>> sound_stem("03-01-05-02-01-01-07.wav"), sound_stem("01-01-05-02-01-01-07.mp4")
         ('03-01-05-02-01-01-07', None)
     """

@@ -34,7 +34,7 @@ class OmgLists:
 def video_of(clip_id: str) -> str:
     """The video of an utterance: what the older official score takes its means over.
 
-    Example:
+    Examples:
         >>> video_of("74de88564_1/utterance_3")
         '74de88564_1'
     """
@@ -44,7 +44,7 @@ def video_of(clip_id: str) -> str:
 def source_of(clip_id: str) -> str:
     """The YouTube video of an utterance: its parts are one source.
 
-    Example:
+    Examples:
         >>> source_of("74de88564_1/utterance_3"), source_of("74de88564/utterance_1")
         ('74de88564', '74de88564')
     """
@@ -57,7 +57,7 @@ def official_rows(root: Path, split: Split) -> tuple[tuple[str, str], ...]:
     Raises:
         ManifestError: there is no list of that split, or it is not in order.
 
-    Example:
+    Examples:
         >>> official_rows(Path("corpora/omg"), "dev")[0]                         # doctest: +SKIP
         ('74de88564', 'utterance_1.mp4')
     """

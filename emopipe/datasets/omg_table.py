@@ -98,7 +98,7 @@ class OmgTable:
 def clip_id_of(video: str, utterance: str) -> str:
     """The clip id of an official row.
 
-    Example:
+    Examples:
         >>> clip_id_of("74de88564_1", "utterance_3.mp4")
         '74de88564_1/utterance_3'
     """

@@ -192,7 +192,7 @@ def render_sitting(folder: Path, settings: PhantomSettings, sitting: Sitting, po
 def intensities(num_pictures: int) -> Floats:
     """(T,) how much of an expression each picture shows: from 0 to 1; a single picture shows all of it.
 
-    Example:
+    Examples:
         >>> intensities(6).round(2).tolist(), intensities(1).tolist()
         ([0.0, 0.16, 0.5, 0.84, 1.0, 1.0], [1.0])
     """

@@ -19,7 +19,7 @@ def shared_subjects(clips: Iterable[Clip]) -> dict[str, tuple[str, ...]]:
 
     Clips without a split count for none. What a subject is, the corpus says: where it names nobody, the video counts.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> clips = [Clip("a", Path("a.mp4"), split="train", subject="anna"),
         ...          Clip("b", Path("b.mp4"), split="dev", subject="anna")]
@@ -99,7 +99,7 @@ def with_folds(manifest: Manifest, folds: Folds) -> Manifest:
     Raises:
         ManifestError: clips have splits already, or, for "keep-test", have none; there are too few subjects or clips.
 
-    Example:
+    Examples:
         >>> from collections import Counter
         >>> from pathlib import Path
         >>> clips = tuple(Clip(f"s{k}/{n}", Path(f"{k}{n}.png"), subject=f"s{k}") for k in range(3) for n in range(2))

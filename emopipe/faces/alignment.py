@@ -70,7 +70,7 @@ def fit_similarity(source: Floats, target: Floats) -> Floats:
         Umeyama, "Least-squares estimation of transformation parameters between two point patterns", IEEE TPAMI 13(4),
         1991, eqs. 40-43.
 
-    Example:
+    Examples:
         >>> square = np.array([[0., 0.], [1., 0.], [1., 1.], [0., 1.]])
         >>> fit_similarity(square, 2 * square + [10, 20]).round(6) + 0.0
         array([[ 2.,  0., 10.],

@@ -92,7 +92,7 @@ def load_detector(
 def detector_digest(name: str, weights: Path | None = None) -> str:
     """What identifies a detector's results, without building it: "package version sha256:...".
 
-    Example:
+    Examples:
         >>> detector_digest("mtcnn").startswith("mtcnn 1.")
         True
     """
@@ -151,7 +151,8 @@ def make_detections(boxes: Array, scores: Array, points: Array | None, height: i
         boxes: (F, 4) x0, y0, x1, y1 in pixels.
         scores: (F,) in [0, 1].
         points: (F, 5, 2) or None.
-        height, width: of the picture, pixels.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     scores = np.clip(np.asarray(scores, np.float32).reshape(-1), 0, 1)

@@ -28,7 +28,7 @@ def landmark_vector(landmarks: Floats, transform: Floats) -> Floats:
     Raises:
         RecordError: the shapes are others.
 
-    Example:
+    Examples:
         >>> corners = np.zeros((1, 68, 2))
         >>> corners[0, 1] = [95.5, 47.5]
         >>> landmark_vector(corners - 0.5 * (corners == 0), np.eye(2, 3)[np.newaxis])[0, :4]

@@ -68,7 +68,7 @@ def normalise(crops: Image, spec: InputSpec) -> Floats:
     Raises:
         RecordError: the crops are not uint8 RGB.
 
-    Example:
+    Examples:
         >>> crops = np.full((2, 96, 96, 3), 255, np.uint8)
         >>> batch = normalise(crops, InputSpec(size_px=48, channels=1, value_range="-1..1"))
         >>> batch.shape, float(batch.max())

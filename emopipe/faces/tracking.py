@@ -133,7 +133,7 @@ def _continuation(faces: Detections, box: Floats, missed: int) -> int | None:
 def intersection_over_union(first: Floats, second: Floats) -> float:
     """Overlap of two boxes x0, y0, x1, y1: 1 when they are the same, 0 when they do not touch.
 
-    Example:
+    Examples:
         >>> intersection_over_union(np.array([0., 0., 2., 2.]), np.array([1., 0., 3., 2.])).__round__(3)
         0.333
     """

@@ -83,7 +83,7 @@ def read_sound(path: Path, rate_hz: int | None = None) -> Sound:
         MediaError: a sample is NaN or infinite; the message has its time.
         ConfigError: `rate_hz` is below 1.
 
-    Example:
+    Examples:
         >>> import tempfile, wave
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "half.wav"

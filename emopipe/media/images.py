@@ -47,7 +47,7 @@ def read_images(folder: Path, num_frames: int, frame_rate: Fraction | float) -> 
         DecodeError: the folder cannot be read, two pictures have one number, one is numbered 0, or one does not decode;
             the message names the file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     PIL.Image.new("RGB", (112, 112)).save(Path(folder) / "00002.jpg")
@@ -76,7 +76,7 @@ def read_picture(path: Path) -> Iterator[Frame]:
     Raises:
         DecodeError: it does not decode, or has deeper samples; the message names the file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     PIL.Image.new("L", (256, 200), 90).save(Path(folder) / "KA.NE1.26.tiff")

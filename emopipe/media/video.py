@@ -144,7 +144,7 @@ def write_video(
         MediaError: no frame at all, an odd size, or a frame of another shape or type than the first.
         StorageError: the disk is full or the folder cannot be written; no partial file stays behind.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "grey.mp4"

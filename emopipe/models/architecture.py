@@ -75,7 +75,7 @@ def check_width(width: float) -> None:
 def scaled(count: int, width: float) -> int:
     """Channels or units of a layer that has `count` of them at width 1; at least one.
 
-    Example:
+    Examples:
         >>> scaled(64, 1.0), scaled(64, 1 / 8), scaled(1500, 1 / 8), scaled(3, 1 / 8)
         (64, 8, 188, 1)
     """

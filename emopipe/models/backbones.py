@@ -92,7 +92,7 @@ class BackbonePlan:
         Raises:
             ConfigError: the pooling does not suit the layer; building the network would say the same.
 
-        Example:
+        Examples:
             >>> resolve_backbone("vgg16", "none", ["pool2:flat", "pool2:gap", "block2_pool:grid4"]).tap_sizes
             {'pool2:flat': 73728, 'pool2:gap': 128, 'block2_pool:grid4': 2048}
         """

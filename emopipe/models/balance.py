@@ -69,7 +69,7 @@ def balance(
         frames into the density and looks both axes up on the valence axis' edges; here they are dropped first and each
         axis has its own.
 
-    Example:
+    Examples:
         >>> crowd, lonely = np.full(90, 0.51), np.array([-0.7])
         >>> labels = np.concatenate([crowd, lonely])
         >>> balance(labels, labels, "max", np.random.default_rng(0)).keep[-1]

@@ -31,7 +31,7 @@ def sampled(num_rows: int, length: int, sampling: Sampling, motion: Floats | Non
         32 frames of a clip: arXiv:2303.10741, which does not say which. Evenly spaced with both ends: Vaiani et al.,
         "ViPER: Video-based perceiver for emotion recognition", MuSe 2022.
 
-    Example:
+    Examples:
         >>> sampled(9, 4, "uniform").tolist(), sampled(3, 5, "uniform").tolist(), sampled(3, 5, "all").tolist()
         ([0, 3, 5, 8], [0, 0, 1, 2, 2], [0, 1, 2, -1, -1])
         >>> sampled(9, 4, "motion", np.array([0, 0, 0, 3, 3, 3, 0, 0, 0])).tolist()

@@ -138,7 +138,7 @@ def units_of_layers(num_layers: int) -> tuple[int, ...]:
     Raises:
         ConfigError: nothing is published for that number.
 
-    Example:
+    Examples:
         >>> units_of_layers(3)
         (100, 100, 50)
     """
@@ -285,7 +285,8 @@ def check_output(owner: str, num_outputs: int, activation: str) -> None:
 
     Args:
         owner: the configuration that says so, for the message.
-        num_outputs, activation: of the last layer.
+        num_outputs: of the last layer.
+        activation: of the last layer.
 
     Raises:
         ConfigError: there are none, or the activation is unknown.

@@ -108,7 +108,7 @@ class Statistics:
 def statistics_of(rows: Rows) -> Statistics:
     """Mean and population variance of the features over all valid rows; reads the whole matrix twice.
 
-    Example:
+    Examples:
         >>> table = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 0.0]], np.float32)
         >>> labels, all_there = np.empty((3, 0), np.float32), np.ones(3, bool)
         >>> valid = np.array([True, True, False])

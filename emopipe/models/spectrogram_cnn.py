@@ -71,7 +71,7 @@ class AudioRequest:
 def spectrogram_for(backbone: str, **settings: Any) -> SpectrogramConfig:
     """The spectrogram that suits a backbone, with the given settings and the defaults of its kind for the others.
 
-    Example:
+    Examples:
         >>> spectrogram_for("log-mel").render, spectrogram_for("vgg16", hop_s=0.1).hop_s
         ('log-mel', 0.1)
     """
@@ -257,7 +257,7 @@ def resize_pictures(pictures: Image, size_px: int) -> Image:
     Returns:
         (N, size, size, 3) uint8; the pictures themselves where they have that size.
 
-    Example:
+    Examples:
         >>> resize_pictures(np.full((1, 227, 227, 3), 7, np.uint8), 224).shape
         (1, 224, 224, 3)
     """

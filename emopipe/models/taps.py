@@ -53,7 +53,7 @@ def parse_tap(text: str) -> Tap:
     Raises:
         ConfigError: the part behind the colon is none of these.
 
-    Example:
+    Examples:
         >>> parse_tap("pool2:grid4")
         Tap(name='pool2:grid4', layer='pool2', pooling='grid4')
     """
@@ -196,7 +196,7 @@ def _pool(output: Any, tap: Tap) -> Any:
 def _cells(side: int, grid: int) -> list[tuple[int, int]]:
     """Borders of `grid` cells that cover `side` pixels; they overlap by a pixel where the division leaves a rest.
 
-    Example:
+    Examples:
         >>> _cells(6, 4)
         [(0, 2), (1, 3), (3, 5), (4, 6)]
     """

@@ -47,7 +47,7 @@ def heading(compared: ComparedTable) -> str:
 def quantity(key: str) -> str:
     """A key in words.
 
-    Example:
+    Examples:
         >>> quantity("mse_positive_low_valence")
         'mse positive low valence'
     """

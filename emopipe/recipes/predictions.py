@@ -90,7 +90,7 @@ class Predictions:
 def predictions_path(results: Path, recipe: str) -> Path:
     """Where the predictions of a recipe lie below the folder of the results.
 
-    Example:
+    Examples:
         >>> predictions_path(Path("results"), "kollias2020/cnn1rnn@scratch").as_posix()
         'results/predictions/kollias2020_cnn1rnn_scratch.csv'
     """

@@ -202,7 +202,7 @@ class Recipe:
     """One experiment of a paper.
 
     Attributes:
-        name: "<paper>/<experiment>", and behind an "@" the variant.
+        name: `<paper>/<experiment>`, and behind an "@" the variant.
         paper: where it is published.
         places: in which of the paper's tables, the main one first.
         experiment: what is done.
@@ -280,7 +280,7 @@ class Recipe:
 def published_key(metric: str, target: str) -> str:
     """What a score is called in `Recipe.published` and `Table.metrics`; "_raw" is said last.
 
-    Example:
+    Examples:
         >>> published_key("ccc", "valence"), published_key("ccc_raw", "valence"), published_key("accuracy", "label")
         ('ccc_valence', 'ccc_valence_raw', 'accuracy')
     """
@@ -296,7 +296,7 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         UnknownNameError: there is none; the message lists the known names and the nearest.
 
-    Example:
+    Examples:
         >>> find_recipe("rangulov2020/cnn-gru3").published["ccc_arousal"]
         0.39
         >>> find_recipe("rangulov2020/cnn-ckplus@published-split").experiment.cnn.folds.rule

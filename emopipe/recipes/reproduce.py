@@ -88,7 +88,7 @@ def recipe_roots(recipe: Recipe, root: Path | None) -> dict[str, Path]:
     Raises:
         ConfigError: neither is given.
 
-    Example:
+    Examples:
         >>> from emopipe.recipes.recipe import find_recipe
         >>> recipe_roots(find_recipe("rangulov2020/cnn-jaffe"), Path("corpora"))["jaffe"].as_posix()
         'corpora/jaffe'

@@ -205,7 +205,7 @@ def open_windows(media: Path, config: SpectrogramConfig) -> Windows:
 def lie_in_gaps(sound: Sound, num_windows: int, config: SpectrogramConfig) -> Bools:
     """Which windows lie for more than half of their length where the track has nothing; (T,) bool.
 
-    Example:
+    Examples:
         >>> sound = Sound(np.zeros(300, np.float32), 100, 0.0, 100, 1, gaps=((0.9, 1.6),))
         >>> lie_in_gaps(sound, 6, SpectrogramConfig(window_s=1.0, hop_s=0.5)).tolist()
         [False, True, True, False, False, False]

@@ -1,4 +1,4 @@
-"""`emopipe evaluate`: scores of a run, with intervals, and its predictions frame by frame."""
+"""`emopipe evaluate`: predictions of a run for a split, frame by frame, and their scores with intervals."""
 
 import csv
 import io
@@ -25,39 +25,9 @@ from emopipe.stages.feature_rows import feature_rows, network_rows
 from emopipe.stages.labelled import LabelledSplit, has_labels, labelled_clips, unlabelled_clips
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
 from emopipe.stages.sound_rows import joined_plan, sound_columns, split_taps
-from emopipe.stages.trained import Trained, open_trained
+from emopipe.stages.trained import Trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Bools, Ints
-
-
-def evaluate(
-    run: Path,
-    *,
-    split: str,
-    cache: Path,
-    root: Path | None = None,
-    dataset: str | None = None,
-    fill: Fill = "short",
-    num_bootstrap: int = 1000,
-) -> Evaluation:
-    """Predict every frame of a split that can be predicted, write the predictions, and score the labelled ones.
-
-    Args:
-        run: a run of `train-cnn` or `train-rnn`.
-        split: "train", "dev", "test", "none" for clips without one, or "all" for every clip.
-        cache: holds faces, features or sound made with the settings that the run was trained on.
-        root: the corpus; None for where it was at extraction.
-        dataset: another corpus than the one it was trained on.
-        fill: what becomes of frames without a full window; see `window_predictions`.
-        num_bootstrap: resamples of the clips for the intervals.
-
-    Raises:
-        RunError: no run, an unfinished one, or one of a newer version.
-        ConfigError: the cache lacks its input, or the corpus has other classes.
-        ManifestError: no frame has both a label and a prediction.
-    """
-    found = predict_split(open_trained(run), split=split, cache=cache, root=root, dataset=dataset, fill=fill)
-    return score(found, num_bootstrap=num_bootstrap)
 
 
 def predict_split(
@@ -69,7 +39,10 @@ def predict_split(
     dataset: str | None = None,
     fill: Fill = "short",
 ) -> SplitPredictions:
-    """What a run says of every frame of a split, from the cache; as `evaluate`."""
+    """What a run of `train-cnn` or `train-rnn` says of every frame of a split, from the cache.
+
+    Arguments and errors as of `emopipe.stages.fusion.evaluate`.
+    """
     store = Cache(cache)
     folds = trained.folds if dataset in (None, trained.dataset) else None
     plan = cached_plan(store, trained.reads, dataset or trained.dataset, root, trained.fingerprint, folds)
@@ -98,7 +71,7 @@ def predict_split(
 
 
 def score(found: SplitPredictions | ClipPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
-    """Write predictions/<split>.csv into the run, and score them; as `evaluate`.
+    """Write predictions/<split>.csv into the run, and score them with so many draws of clips for the intervals.
 
     Where clips have one label each, the file has a row per clip, and <split>_frames.csv one per frame.
     """

@@ -12,10 +12,27 @@ def extract(spec: ExtractSpec, progress: Progress | None = None) -> ExtractRepor
 
     Finished clips are recognised and reused; a failed clip becomes a ledger row and never stops the rest.
 
+    Args:
+        spec: what is asked for.
+        progress: told of clips and frames as they are finished; None for silence.
+
+    Returns:
+        Which clips were made, reused and failed, and how long each step took.
+
     Raises:
         EmopipeError: the corpus, a name or the weights are at fault; nothing was decoded.
         StorageError: the cache cannot be written; committed shards stay.
         KeyboardInterrupt: finished clips were committed first.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import ExtractSpec, extract
+        >>> spec = ExtractSpec("folder", Path("corpus/batch1"), Path("another_cache"), only="faces")
+        >>> report = extract(spec)
+        >>> report.done, report.frames, report.is_complete
+        ({'2-25-320x240'}, 50, True)
+        >>> extract(spec).reused
+        {'2-25-320x240'}
     """
     progress = progress or Silent()
     notes = tidy(Cache(spec.cache))

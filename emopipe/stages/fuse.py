@@ -162,7 +162,7 @@ def fuse_models(
 def shares(scores: Floats) -> Floats:
     """(M, K) scores on the dev split -> (M, K) weights that sum to 1 for each target.
 
-    Example:
+    Examples:
         >>> shares(np.array([[0.3, 0.0], [0.1, -0.2]]))
         array([[0.75, 0.5 ],
                [0.25, 0.5 ]])

@@ -1,4 +1,4 @@
-"""Decision-level fusion: a run that is the weighted average of other runs.
+"""Runs of any kind; among them decision-level fusion, a run that is the weighted average of other runs.
 
 Source:
     Kollias and Zafeiriou, arXiv:1910.01417, section 5.4.2, Eq. 1.
@@ -13,9 +13,9 @@ import numpy as np
 from emopipe.errors import ConfigError, RunError
 from emopipe.models.bundle import Run, open_run, place_file
 from emopipe.models.windows import NONE
-from emopipe.stages.evaluate import predict_split
+from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import ClipPredictions, clip_predictions
-from emopipe.stages.evaluation import SplitPredictions
+from emopipe.stages.evaluation import Evaluation, SplitPredictions
 from emopipe.stages.predictions import Fill
 from emopipe.stages.trained import Trained, open_trained
 from emopipe.typing import Floats
@@ -56,6 +56,51 @@ def is_fusion(folder: Path) -> bool:
     return open_run(folder).kind == "fusion"
 
 
+def evaluate(
+    run: Path,
+    *,
+    split: str,
+    cache: Path,
+    root: Path | None = None,
+    dataset: str | None = None,
+    fill: Fill = "short",
+    num_bootstrap: int = 1000,
+) -> Evaluation:
+    """Predict every frame of a split that can be predicted, write the predictions, and score the labelled ones.
+
+    Args:
+        run: a run of `train-cnn`, `train-rnn` or `fuse`.
+        split: "train", "dev", "test", "none" for clips without one, or "all" for every clip.
+        cache: holds faces, features or sound made with the settings that the run was trained on.
+        root: the corpus; None for where it was at extraction.
+        dataset: another corpus than the one it was trained on.
+        fill: what becomes of frames without a full window; see `emopipe.stages.predictions.window_predictions`.
+        num_bootstrap: draws of clips for the intervals.
+
+    Returns:
+        Every score with its 95 % interval over clips, and where the predictions lie: `predictions/<split>.csv` in the
+        run.
+
+    Raises:
+        RunError: no run, an unfinished one, or one of a newer version.
+        ConfigError: the cache lacks its input, the corpus has other classes, or a fusion's members differ in clips.
+        ManifestError: no frame has both a label and a prediction.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import evaluate
+        >>> found = evaluate(Path("runs/gru"), split="dev", cache=Path("cache"))
+        >>> found.unit, found.num_units
+        ('frames', 50)
+        >>> [(score.metric, score.target) for score in found.scores[:3]]
+        [('ccc', 'valence'), ('ccc', 'arousal'), ('ccc', 'mean')]
+        >>> found.predictions.as_posix()
+        'runs/gru/predictions/dev.csv'
+    """
+    found = predict_run(run, split=split, cache=cache, root=root, dataset=dataset, fill=fill)
+    return score(found, num_bootstrap=num_bootstrap)
+
+
 def predict_run(
     folder: Path,
     *,
@@ -67,8 +112,7 @@ def predict_run(
 ) -> SplitPredictions | ClipPredictions:
     """What a run of any kind says of a split, for `emopipe.stages.evaluate.score`.
 
-    A fusion speaks of clips where clips have one label each, else of frames. Arguments and errors as of
-    `emopipe.stages.evaluate.predict_split`.
+    A fusion speaks of clips where clips have one label each, else of frames. Arguments and errors as of `evaluate`.
     """
 
     def predictions(trained: Trained) -> SplitPredictions:

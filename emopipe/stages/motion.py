@@ -19,7 +19,7 @@ def landmark_motion(vectors: Floats, valid: Bools, clip_starts: Ints) -> Floats:
     Returns:
         (R,) float32 pixels of the crop; NaN without a face and at the first one of a clip.
 
-    Example:
+    Examples:
         >>> vectors = np.repeat([[0.0], [np.nan], [0.5]], 136, axis=1)
         >>> landmark_motion(vectors, np.array([True, False, True]), np.array([0, 3])).round(3)
         array([   nan,    nan, 33.941], dtype=float32)

@@ -24,7 +24,7 @@ class Prefetch(Iterator[Item]):
     An exception of the iteration is raised by ``next``, at the place of the item it prevented. `close` ends the thread
     early, and closes `items` when that is a generator.
 
-    Example:
+    Examples:
         >>> list(Prefetch(range(3), 2, "numbers"))
         [0, 1, 2]
     """

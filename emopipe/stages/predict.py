@@ -189,7 +189,28 @@ def _averaged(found: Sequence[Prediction], first: Prediction, weights: Floats) -
 
 
 def load_predictor(run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto") -> Predictor | FusionPredictor:
-    """What predicts with a run of any kind; errors as of `Predictor`."""
+    """What predicts with a run of any kind.
+
+    Args:
+        run: a run of `train-cnn`, `train-rnn` or `fuse`.
+        device: "auto", "cpu" or "gpu".
+
+    Returns:
+        Detector, networks and head, loaded once. Its `predict` takes one recording and gives a `Prediction`.
+
+    Raises:
+        EmopipeError: as of `Predictor`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import load_predictor
+        >>> predictor = load_predictor(Path("runs/gru"))
+        >>> found = predictor.predict(Path("corpus/batch2/video3_2.mp4"))
+        >>> found.columns, found.time_s.shape, found.values.shape
+        (('valence', 'arousal'), (50,), (50, 2))
+        >>> bool(found.valid.any())
+        True
+    """
     if is_fusion(run):
         return FusionPredictor(open_fusion(run), device=device)
     return Predictor(run, device=device)

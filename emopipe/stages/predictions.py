@@ -61,7 +61,7 @@ def interpolated(values: Floats, how: Ints, clip_starts: Ints) -> tuple[Floats, 
     Returns:
         Both with the gaps filled; `how` says INTERPOLATED there.
 
-    Example:
+    Examples:
         >>> values, how = interpolated(np.array([[np.nan], [0.0], [np.nan], [1.0]]), np.array([0, 1, 0, 1]), [0, 4])
         >>> values[:, 0], how
         (array([0. , 0. , 0.5, 1. ]), array([4, 1, 4, 1], dtype=uint8))

@@ -41,7 +41,7 @@ class TrainRnnConfig:
             the head's own way, which is to do so over log-mel rows only.
         window: which windows are learned from and scored.
         taps: taps of the features, side by side; empty for all. Beside features of faces those of sound are
-            "audio:<tap>".
+            `audio:<tap>`.
         audio: beginning of the fingerprint of features of sound, to learn from them alone, or which of them are read
             beside those of faces by `multimodal`; "" for the only ones, where sound is read at all.
         task, targets: as in `TrainCnnConfig`.
@@ -60,6 +60,20 @@ class TrainRnnConfig:
         end_to_end: the CNN that made the features learns too; crops are read instead of features.
         device_resident: hold the features where the head is trained, once, instead of sending every window there. The
             weights come out the same, so an interrupted run may go on either way.
+
+    Raises:
+        ConfigError: a value is out of range, or two of them do not go together.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from emopipe import TrainRnnConfig
+        >>> from emopipe.models.windows import WindowConfig
+        >>> paper = TrainRnnConfig(cells="gru", units=(100, 100, 50), window=WindowConfig(length=100, target="next"))
+        >>> [config.seed for config in (replace(paper, seed=seed) for seed in range(3))]
+        [0, 1, 2]
+        >>> replace(paper, balance="medium")
+        Traceback (most recent call last):
+        emopipe.errors.ConfigError: balance: expected none, max, mean, midpoint. Received: 'medium'.
     """
 
     head: str = "rnn"

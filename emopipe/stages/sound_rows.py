@@ -86,7 +86,7 @@ def joined_plan(plan: Plan, sound: Plan) -> Plan:
 def split_taps(taps: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Taps of the picture, and those of the sound without their prefix.
 
-    Example:
+    Examples:
         >>> split_taps(["fc2", "audio:log-mel"])
         (('fc2',), ('log-mel',))
     """

@@ -59,6 +59,20 @@ class ExtractSpec:
         workers: processes that make faces.
         retry_failed: try clips again that failed under the same settings.
         audio: how sound becomes features; None to leave the sound alone.
+
+    Raises:
+        ConfigError: a number is out of range, or only sound is asked for and nothing says what is made of it.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import ExtractSpec
+        >>> from emopipe.config import FacesConfig
+        >>> spec = ExtractSpec("folder", Path("my_videos"), Path("cache"), faces=FacesConfig(detector="mtcnn"))
+        >>> spec.faces.alignment, spec.backbone.backbone, spec.backbone.weights
+        ('procrustes5', 'resnet50', 'imagenet')
+        >>> ExtractSpec("folder", Path("my_videos"), Path("cache"), workers=0)
+        Traceback (most recent call last):
+        emopipe.errors.ConfigError: workers: expected at least 1. Received: 0.
     """
 
     dataset: str

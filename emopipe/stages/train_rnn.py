@@ -81,13 +81,25 @@ def train_rnn(
         config: how.
         cache: holds the features.
         run: the run folder; new, or one that an interrupted call with the same settings left.
-        dataset, root, features: which corpus, where it is now, and the beginning of a features fingerprint; see
-            `cached_plan`.
+        dataset: which corpus; None for the only one with features in the cache.
+        root: where it is now; None for where it was at extraction.
+        features: beginning of a features fingerprint, where the cache holds several.
         progress: told what happens.
 
     Raises:
         EmopipeError: a split is empty or too short, nothing is cached, a label is constant or not finite, a class has
             no window, or the run folder holds something else. Found before keras is imported.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import TrainRnnConfig, train_rnn
+        >>> from emopipe.models.windows import WindowConfig
+        >>> config = TrainRnnConfig(cells="gru", units=(8,), window=WindowConfig(10), epochs=1)
+        >>> report = train_rnn(config, cache=Path("cache"), run=Path("runs/gru8"))
+        >>> report.targets, report.num_epochs, report.num_parameters
+        (('valence', 'arousal'), 1, 7458)
+        >>> -1 <= report.best["dev_ccc"] <= 1
+        True
     """
     progress = progress or training.Silent()
     store = Cache(cache)

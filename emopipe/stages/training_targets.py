@@ -59,7 +59,7 @@ def suited_select(
     Raises:
         ConfigError: it is for the other kind of task.
 
-    Example:
+    Examples:
         >>> suited_select("", "mse", "reactions", ("joy", "fear", "awe"), (), of_clips=True)
         'pearson'
     """

@@ -66,7 +66,7 @@ def omg_scores(
     Source:
         Evaluator of the OMG-Emotion challenge (Barros et al., "The OMG-Emotion Behavior Dataset", IJCNN 2018).
 
-    Example:
+    Examples:
         >>> found = omg_scores([[0.0], [1.0]], [[0.0], [0.5]], ["valence"], ["a_1/utterance_1", "a_1/utterance_2"])
         >>> [(score.metric, round(score.value, 3)) for score in found.scores if "ccc" in score.metric][::2]
         [('ccc', 0.667), ('ccc_per_video', 0.667)]

@@ -1,9 +1,11 @@
 """A cache: a folder of shards with their commit records, claims, ledger, kept weights and remembered media identities.
 
-<cache>/<kind>-<what>-<fingerprint>-<clips>.h5     a shard
-<cache>/<kind>-<what>-<fingerprint>-<clips>.json   its commit record
-<cache>/claims/<key>.claim     <cache>/ledger/*.jsonl
-<cache>/weights/<digest>.keras <cache>/media.jsonl
+What lies where:
+
+    <cache>/<kind>-<what>-<fingerprint>-<clips>.h5     a shard
+    <cache>/<kind>-<what>-<fingerprint>-<clips>.json   its commit record
+    <cache>/claims/<key>.claim     <cache>/ledger/*.jsonl
+    <cache>/weights/<digest>.keras <cache>/media.jsonl
 """
 
 import json
@@ -68,6 +70,23 @@ class Cache:
 
     Args:
         folder: the cache; it is created by the first write.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from emopipe import Cache
+        >>> cache = Cache(Path("cache"))
+        >>> for record in cache.records("faces"):
+        ...     with cache.open(record) as shard:
+        ...         for clip_id in shard.clip_ids():
+        ...             time_s = shard.read(clip_id, "time_s")
+        ...             crops, valid = shard.crops(clip_id)
+        ...             print(clip_id, time_s.shape, crops.shape, valid.dtype)
+        2-25-320x240 (50,) (50, 96, 96, 3) bool
+        video3_2 (50,) (50, 96, 96, 3) bool
+        >>> [record] = cache.records("features")
+        >>> with cache.open(record) as shard:
+        ...     shard.read("video3_2", "taps/dense").shape
+        (50, 300)
     """
 
     def __init__(self, folder: Path):

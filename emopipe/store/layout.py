@@ -67,7 +67,7 @@ class ClipEntry:
 def group_name(clip_id: str) -> str:
     """The HDF5 group of a clip: its id with slashes and undecodable bytes percent-encoded.
 
-    Example:
+    Examples:
         >>> group_name("12ab/utterance_1.mp4")
         '12ab%2Futterance_1.mp4'
     """
