@@ -156,8 +156,8 @@ CLIPS_AND_SOUND = (
         " --tap pool2:grid4 --tap pool5:flat --json | tail -1", "unit/test_omg", extracted),
     *(row(f"head `{name}` over taps, with landmarks", f"{CLIPS} --head {name} {TAPS} --run runs/head-{name}",
           "test_omg_stage_two", trained) for name in ("cnn", "cnn-1rnn", "cnn-multi-rnn")),
-    *(row(f"fusion `{level}`", f"emopipe fuse runs/head-cnn-1rnn runs/head-cnn-multi-rnn --level {level} --root omg --cache"
-          f" omg-cache --run runs/{level}{'' if level == 'decision' else ' --epochs 2'}", "test_fuse")
+    *(row(f"fusion `{level}`", f"emopipe fuse runs/head-cnn-1rnn runs/head-cnn-multi-rnn --level {level} --root omg"
+          f" --cache omg-cache --run runs/{level}{'' if level == 'decision' else ' --epochs 2'}", "test_fuse")
       for level in ("decision", "model-fc", "model-rnn")),
     row("the official prediction file of OMG-Emotion", "emopipe evaluate runs/model-rnn --root omg --cache omg-cache"
         " --split test --submission omg.csv && wc -l < omg.csv", "unit/test_submission_omg",
