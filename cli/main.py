@@ -3,7 +3,9 @@
 import importlib
 import io
 import logging
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -59,6 +61,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, a terminal may take less
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         # What a command gives to click's Exit comes back as a number here, and is not raised.
         code = emopipe.main(prog_name="emopipe", standalone_mode=False)
@@ -69,6 +72,11 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("emopipe: stopped. What was finished is kept; the same command goes on from there.", err=True)
+        click.echo("emopipe: stopped. What was finished is kept; give the same command again to go on.", err=True)
         sys.exit(1)
     sys.exit(code or 0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """What a batch system or a shutdown sends ends a command as Ctrl-C does: what is finished is put away first."""
+    raise KeyboardInterrupt

@@ -3,6 +3,9 @@
 import hashlib
 import io
 import multiprocessing
+import os
+import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +30,7 @@ from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ
 from emopipe.errors import ConfigError, MediaError
 from emopipe.faces.detection import detect_images, load_detector
 from emopipe.faces.landmarks import load_landmarker, predictor_square
-from emopipe.files import write_json, write_whole
+from emopipe.files import storage_error, write_json, write_whole
 from emopipe.media.video import write_video
 from emopipe.typing import Bools, Image
 from emopipe.version import __version__
@@ -80,7 +83,8 @@ def make_phantom(
     """Write a phantom corpus.
 
     The same settings and portraits give the same labels, byte for byte, and the same pixels before encoding; how many
-    workers there are changes nothing. `phantom.json` keeps the settings, the portraits and a digest of the pixels.
+    workers there are changes nothing. `phantom.json` keeps the settings, the portraits and a digest of the pixels. The
+    folder gets its name when all of it is written; what is left of a process that was killed is removed.
 
     Args:
         folder: where to; must be empty or absent.
@@ -98,7 +102,17 @@ def make_phantom(
         raise ConfigError(f"{folder}: expected an empty or absent folder for the phantom corpus. Choose another.")
     portraits = load_portraits(faces, settings)
     make = _make_stills if settings.layout in STILL_LAYOUTS else _make_videos
-    return make(folder, settings, portraits, num_workers, on_video)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+        report = make(partial, settings, portraits, num_workers, on_video)
+        try:
+            partial.replace(folder)
+        except OSError as error:
+            raise storage_error(folder, error) from error
+        return report
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _make_videos(
@@ -171,12 +185,25 @@ def _rendered(
         yield from map(render, work)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(work)), mp_context=context) as pool:
+    num_processes = min(num_workers, len(work))
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             for future in as_completed([pool.submit(render, item) for item in work]):
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent is killed; the pool alone would leave it waiting for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _render_stills(work: _Stills) -> tuple[str, str]:

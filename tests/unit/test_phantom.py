@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,8 @@ from emopipe.errors import ConfigError, ManifestError, UnknownNameError
 from emopipe.faces.detection import load_detector
 from emopipe.media.video import probe, read_frames
 from emopipe.stages.phantom import load_portraits, make_phantom
+
+from ..conftest import PROGRAM
 
 SETTINGS = PhantomSettings("affwild2", num_subjects=4, seconds=2, seed=7, width=192, height=144)
 
@@ -297,3 +302,27 @@ def test_held_back_labels_lie_beside_the_truth(tmp_path):
             given = adapter.read_labels(clip, "va")
             assert np.allclose(given.values[: len(held)], held, equal_nan=True)
     assert seen == {"train", "dev", "test"}
+
+
+def test_a_stopped_phantom_leaves_nothing_and_the_same_call_makes_it(tmp_path):
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    small = PhantomSettings("affwild2", 2, 1, 7, 192, 144)
+    with pytest.raises(KeyboardInterrupt):
+        make_phantom(tmp_path / "corpus", small, on_video=stop)
+    assert list(tmp_path.iterdir()) == []
+    make_phantom(tmp_path / "corpus", small)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_program_is_killed(tmp_path):
+    options = ("--layout", "affwild2", "--subjects", "8", "--seconds", "60", "--workers", "2")
+    command = [sys.executable, *PROGRAM, "phantom", str(tmp_path / "corpus"), *options]
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE)  # its workers hold the other end too
+    while not list(tmp_path.rglob("*.mp4")):
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate(timeout=60)  # returns when the last of them is gone
+    assert not (tmp_path / "corpus").exists()
