@@ -15,7 +15,17 @@ from .options import (
     split_option,
     workers_option,
 )
+from .sections import SectionedCommand
 
+_SECTIONS = {
+    "Which clips": ("dataset", "root", "splits", "limit", "only", "retry_failed"),
+    "Faces": ("detector", "detector_weights", "detect_every", "working_size", "alignment", "fps"),
+    "Features of faces": ("backbone", "weights", "taps", "input_range", "input_size"),
+    "Features of sound": ("audio_backbone", "audio_weights", "audio_taps", "audio_scaling", "audio_input_range",
+                          "spectrogram", "audio_window", "audio_hop", "audio_bands", "audio_rate", "colour_map"),
+    "Where and how": ("cache", "workers", "device", "dry_run"),
+}  # fmt: skip
+_EXAMPLE = "emopipe extract --dataset affwild2 --root /data/affwild2 --cache /data/cache"
 # What says how sound becomes features; without --audio-backbone there is nothing to say.
 _AUDIO_OPTIONS = (
     click.option("--audio-backbone", default=None, metavar="NAME|FILE.keras|log-mel",
@@ -49,7 +59,7 @@ def _audio_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(cls=SectionedCommand, sections=_SECTIONS, example=_EXAMPLE)
 @dataset_option
 @root_option
 @cache_option
@@ -115,7 +125,8 @@ def _audio_options(command: Any) -> Any:
 @click.option("--input-size", type=click.IntRange(8), default=None, metavar="PX", help="Likewise its input size.")
 @_audio_options
 @workers_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True,
+              help="Where networks run; gpu fails where there is none.")  # fmt: skip
 @click.option("--retry-failed", is_flag=True, help="Try clips again that failed under the same settings.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, reused and needed, and make nothing.")
 @json_option

@@ -17,12 +17,17 @@ from .progress import EpochLines
 @click.option("--run", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Run folder; new.")
 @root_option
 @cache_option
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N")
-@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N")
-@click.option("--batch", "batch_size", type=click.IntRange(1), default=4, show_default=True, metavar="N")
-@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="adam", show_default=True)
-@click.option("--learning-rate", type=float, default=0.001, show_default=True, metavar="R")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N")
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most so many.")
+@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N",
+              help="Stop after so many epochs without a better dev score.")  # fmt: skip
+@click.option("--batch", "batch_size", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+              help="Sequences per step.")  # fmt: skip
+@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="adam", show_default=True,
+              help="sgd has a momentum of 0.9.")  # fmt: skip
+@click.option("--learning-rate", type=float, default=0.001, show_default=True, metavar="R",
+              help="Of the first step.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Of weights, order and everything else that is random.")  # fmt: skip
 @json_option
 def fuse(
     runs: tuple[Path, ...], level: str, run: Path, root: Path | None, cache: Path | None, as_json: bool, **settings: Any

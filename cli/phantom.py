@@ -56,8 +56,8 @@ def phantom(
 ) -> None:
     """Make a corpus of generated faces and voices with known valence and arousal, or known expressions, in DIR.
 
-    Its files are those of the official corpus, so `extract --dataset LAYOUT --root DIR` reads it; DIR/truth holds the
-    true state of every frame.
+    Its files are those of the official corpus, so `extract` reads it as such; DIR/truth holds the true state of every
+    frame.
     """
     from emopipe.datasets.phantom_layouts import STILLS, PhantomSettings
     from emopipe.stages.phantom import make_phantom

@@ -18,7 +18,8 @@ from .progress import Bar
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
               help="Which of two people.  [default: the one who is seen most]")  # fmt: skip
 @fill_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True,
+              help="Where networks run; gpu fails where there is none.")  # fmt: skip
 @json_option
 def predict(
     run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
@@ -44,7 +45,7 @@ def predict(
     finally:
         bar.close()
     if as_json:
-        click.echo(json.dumps([outcome.to_dict() for outcome in outcomes]))
+        click.echo(json.dumps({"files": [outcome.to_dict() for outcome in outcomes]}))
     else:
         click.echo("\n".join(outcome.to_text() for outcome in outcomes))
     if any(outcome.error for outcome in outcomes):

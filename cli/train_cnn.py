@@ -40,7 +40,7 @@ from .progress import EpochLines
     "--loss",
     type=click.Choice(["ccc", "mse", "crossentropy"]),
     default=None,
-    help="[default: ccc, for classes crossentropy]",
+    help="What training makes small.  [default: ccc, for classes crossentropy]",
 )
 @click.option(
     "--balance",
@@ -51,17 +51,21 @@ from .progress import EpochLines
 )
 @click.option("--literal-balance", is_flag=True, help="Balance by the formula as the paper prints it.")
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Show every image another way each time.")
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N")
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most so many.")
 @click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N",
               help="Stop after so many epochs without a better dev score.")  # fmt: skip
 @click.option("--steps-per-epoch", type=click.IntRange(1), default=None, metavar="N",
               help="Batches per epoch.  [default: all frames]")  # fmt: skip
-@click.option("--batch", "batch_size", type=click.IntRange(1), default=128, show_default=True, metavar="N")
-@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
-@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R")
+@click.option("--batch", "batch_size", type=click.IntRange(1), default=128, show_default=True, metavar="N",
+              help="Frames per step.")  # fmt: skip
+@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True,
+              help="sgd has a momentum of 0.9.")  # fmt: skip
+@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R",
+              help="Of the first step.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
               help="bfloat16 multiplies in half the time where the processor or the accelerator knows it.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Of weights, order and everything else that is random.")  # fmt: skip
 @json_option
 def train_cnn(
     dataset: str, root: Path | None, cache: Path | None, run: Path, faces: str, targets: str, as_json: bool,

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from .options import cache_option, fold_options, folds_of, json_option, resolve_cache, root_option
 from .progress import EpochLines
+from .sections import SectionedCommand
 
 _TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
 # option -> the heads that know what to do with it
@@ -25,8 +26,20 @@ _READ_BY = {
 }
 _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 
+_SECTIONS = {
+    "What is learned": ("run", "dataset", "root", "cache", "features", "audio", "taps", "task", "targets"),
+    "Folds of a corpus without splits": ("num_folds", "fold", "fold_rule"),
+    "The head": ("head", "cells", "layers", "units", "bidirectional", "dropout", "output_activation", "standardise"),
+    "Heads over taps": ("landmarks", "landmark_units", "fc_tap", "fc_units", "joint_units", "end_to_end"),
+    "Heads of sound": ("audio_units", "fusion_units", "channels", "pooling", "augment"),
+    "Windows": ("window", "stride", "gaps", "target", "sampling", "reduce"),
+    "Training": ("loss", "label_smoothing", "balance", "optimiser", "learning_rate", "schedule", "clip_value",
+                 "batch_size", "epochs", "patience", "select", "init", "device_resident", "seed"),
+}  # fmt: skip
+_EXAMPLE = "emopipe train-rnn --cells gru --layers 3 --cache cache --run runs/gru3"
 
-@click.command("train-rnn")
+
+@click.command("train-rnn", cls=SectionedCommand, sections=_SECTIONS, example=_EXAMPLE)
 @click.option("--dataset", default=None, metavar="NAME", help="Corpus.  [default: the only one in the cache]")
 @root_option
 @cache_option
@@ -47,7 +60,7 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @click.option("--landmark-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer between the landmarks and fc.")  # fmt: skip
 @click.option("--fc-tap", default="", metavar="NAME", help="The tap that feeds fc.  [default: the last one named]")
-@click.option("--fc-units", type=click.IntRange(1), default=4096, show_default=True, metavar="N")
+@click.option("--fc-units", type=click.IntRange(1), default=4096, show_default=True, metavar="N", help="Units of fc.")
 @click.option("--joint-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer over the joined RNNs.")  # fmt: skip
 @click.option("--audio-units", default="", metavar="N,N,…",
@@ -69,10 +82,11 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
               help="Begin with the weights of this run.")  # fmt: skip
 @click.option("--reduce", type=click.Choice(["median", "mean"]), default="median", show_default=True,
               help="How frames become one value where clips have one label each.")  # fmt: skip
-@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True)
+@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True,
+              help="sgd has a momentum of 0.9.")  # fmt: skip
 @click.option("--cells", type=click.Choice(["simple", "gru", "lstm"]), default=None,
-              help="[default: gru; for multimodal lstm]")  # fmt: skip
-@click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N")
+              help="Of the recurrent layers.  [default: gru; for multimodal lstm]")  # fmt: skip
+@click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Recurrent layers.")
 @click.option("--units", default="", metavar="N,N,…", help="Units per layer.  [default: 100 for one, "
               "100,100,50; for multimodal and the GRU of spectrogram-cnn 64]")  # fmt: skip
 @click.option("--bidirectional", is_flag=True, help="Let every layer also read backwards.")
@@ -82,7 +96,8 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @click.option(
     "--window", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Frames per window."
 )
-@click.option("--stride", type=click.IntRange(1), default=1, show_default=True, metavar="N")
+@click.option("--stride", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+              help="Frames from one training window to the next.")  # fmt: skip
 @click.option("--gaps", type=click.Choice(["drop", "hold"]), default=None,
               help="No window across a missing face, or the last face held.  [default: drop; for heads over taps "
               "hold]")  # fmt: skip
@@ -98,7 +113,7 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 @fold_options
 @click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only.")
 @click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
-              help="[default: ccc, for classes crossentropy]")  # fmt: skip
+              help="What training makes small.  [default: ccc, for classes crossentropy]")  # fmt: skip
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
               help="Share of a class's probability that is dealt out to all classes.")  # fmt: skip
 @click.option("--schedule", type=click.Choice(["inverse", "cosine"]), default="inverse", show_default=True,
@@ -108,15 +123,18 @@ _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
               "numbers per clip learned by mse pearson]")  # fmt: skip
 @click.option("--balance", type=click.Choice(["none", "max", "mean", "midpoint"]), default="none", show_default=True,
               help="Thin out windows whose target lies in a crowded cell.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N")
+@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most so many.")
 @click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N",
               help="Stop after so many epochs without a better dev score.")  # fmt: skip
-@click.option("--batch", "batch_size", type=click.IntRange(1), default=256, show_default=True, metavar="N")
-@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R")
+@click.option("--batch", "batch_size", type=click.IntRange(1), default=256, show_default=True, metavar="N",
+              help="Windows per step.")  # fmt: skip
+@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R",
+              help="Of the first step.")  # fmt: skip
 @click.option("--clip-value", type=float, default=None, metavar="V", help="Largest part of a gradient.")
 @click.option("--device-resident", is_flag=True,
               help="Hold all features on the accelerator; changes nothing but the speed.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Of weights, order and everything else that is random.")  # fmt: skip
 @json_option
 def train_rnn(
     dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: str, targets: str,
