@@ -28,7 +28,8 @@ a { color: var(--link); }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.15rem 0.7rem; text-align: right; white-space: nowrap; vertical-align: top; }
 th:first-child { padding-left: 0; }
-th[scope=rowgroup], th[scope=row], .left { text-align: left; font-weight: normal; }
+th[scope=rowgroup], th[scope=row] { text-align: left; font-weight: normal; }
+.left { text-align: left; }
 th[scope=rowgroup] { white-space: normal; max-width: 20rem; }
 thead th { border-bottom: 2px solid var(--ink); font-weight: bold; }
 tbody { border-bottom: 1px solid var(--line); }
