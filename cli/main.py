@@ -20,6 +20,7 @@ _COMMANDS = {
     "fuse": ("fuse", "fuse", "Fuse several runs into one, by averaging or by learning on."),
     "evaluate": ("evaluate", "evaluate", "Score a trained run, with intervals; write its predictions."),
     "predict": ("predict", "predict", "Predict any video with a trained run, frame by frame."),
+    "report": ("report", "report", "Put a run on one HTML page: scores, curves, settings."),
     "import-head": ("import_head", "import_head", "Make a run of a Keras 2 checkpoint."),
     "reproduce": ("reproduce", "reproduce", "Run an experiment of a paper; published numbers beside ours."),
     "recipes": ("recipes", "recipes", "Compare the printed tables of a paper with ours."),

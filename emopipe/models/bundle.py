@@ -5,7 +5,8 @@ network.keras   the best network: the CNN of `train-cnn`, the head of `train-rnn
 weights/        for a head: <digest>.keras, the network that made its features; the file of a detector that has one
 history.csv     one row per epoch
 state/          the last epoch's network and optimiser, for going on after a kill; logs/ for TensorBoard
-predictions/    <split>.csv, written by `evaluate`
+predictions/    <split>.csv and its scores <split>.json, written by `evaluate`
+report.html     written by `report`
 """
 
 import json

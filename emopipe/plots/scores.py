@@ -1,4 +1,4 @@
-"""Figures of labels, predictions and training: confusion, valence-arousal histogram, trace over time, curves.
+"""Figures of labels, predictions and training: confusion, agreement, valence-arousal histogram, trace, curves.
 
 Each returns a matplotlib figure of its own, without the state of pyplot; `save_figure` writes it.
 """
@@ -26,6 +26,9 @@ _SIGNED = ("valence", "arousal")  # annotated from -1 to 1
 _MAP = "cividis"  # its lightness alone carries the order
 _MANY_LINES = 12  # in one panel
 _DPI = 120
+_MANY_POINTS = 2000  # more are drawn as counts per cell
+_CELLS = 50  # per axis
+_PANELS = 4  # side by side
 _HELD_OUT = ("val_", "dev_")  # what a curve of the held-out split is called
 
 
@@ -51,6 +54,46 @@ def confusion_figure(matrix: Ints, classes: Sequence[str], *, title: str = "Conf
     axes.set_yticks(ticks, [f"{name} ({count:,})" for name, count in zip(classes, num_rows[:, 0], strict=True)])
     axes.set(xlabel="predicted class", ylabel="true class (rows)", title=f"{title}, {counts.sum():,} rows")
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def agreement_figure(truth: Floats, prediction: Floats, targets: Sequence[str], *, what: str = "rows") -> "Figure":
+    """Prediction against truth, one panel per target, with the diagonal on which both are the same.
+
+    Up to two thousand rows are points, more are counts per cell on one logarithmic scale for all panels.
+
+    Args:
+        truth, prediction: (N, K) finite numbers, N at least 1.
+        targets: names of the K columns.
+        what: a row, in the plural, for the titles.
+    """
+    from matplotlib.colors import LogNorm
+
+    num_columns = min(len(targets), _PANELS)
+    num_rows = -(-len(targets) // num_columns)
+    figure = _figure(3.6 * num_columns + 1.0, 3.8 * num_rows + 0.2)
+    all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    many = len(truth) > _MANY_POINTS
+    panels = []
+    for k, target in enumerate(targets):
+        edges = np.linspace(*_span(np.concatenate([truth[:, k], prediction[:, k]]), target), _CELLS + 1)
+        panels.append((edges, np.histogram2d(truth[:, k], prediction[:, k], [edges, edges])[0]))
+    scale = LogNorm(1, max(2.0, *(float(cells.max()) for _, cells in panels)))
+    for k, (axes, target, (edges, cells)) in enumerate(zip(all_axes, targets, panels, strict=False)):
+        if many:  # histogram2d puts its first variable on the rows, pcolormesh on the columns
+            mesh = axes.pcolormesh(edges, edges, np.ma.masked_equal(cells.T, 0), cmap=_colours(), norm=scale)
+            axes.set_facecolor(_EMPTY)
+        else:
+            axes.scatter(truth[:, k], prediction[:, k], s=14, alpha=0.45, color=_LINES[0], linewidth=0)
+        ends = edges[[0, -1]]
+        axes.plot(ends, ends, color=_TRUTH, linewidth=1, linestyle="--")
+        unit = " (-1 to 1)" if target in _SIGNED else ""
+        axes.set(xlim=ends, ylim=ends, aspect="equal", title=f"{target}, {len(truth):,} {what}")
+        axes.set(xlabel=f"true {target}{unit}", ylabel=f"predicted {target}{unit}")
+    for axes in all_axes[len(targets) :]:
+        axes.remove()
+    if many:
+        figure.colorbar(mesh, ax=list(all_axes[: len(targets)]), label=f"{what} per cell", shrink=0.8)
     return figure
 
 
@@ -204,6 +247,15 @@ def _quantity(name: str) -> str:
     for prefix in _HELD_OUT:
         name = name.removeprefix(prefix)
     return name
+
+
+def _span(values: Floats, target: str) -> tuple[float, float]:
+    """Ends of an axis that holds all values, with a little room around them; of signed targets at least -1 to 1."""
+    low, high = float(values.min()), float(values.max())
+    if target in _SIGNED:
+        low, high = min(low, -1.0), max(high, 1.0)
+    room = 0.04 * (high - low) or 0.5
+    return low - room, high + room
 
 
 def _stretches(time_s: Floats, marked: Bools) -> list[tuple[float, float]]:

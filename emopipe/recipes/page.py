@@ -4,25 +4,14 @@ import math
 from collections.abc import Mapping
 from html import escape
 
+from emopipe.plots.page import bullets, html_document
 from emopipe.recipes.comparison import Cell, ComparedRow, ComparedTable, Comparison
 from emopipe.recipes.comparison_text import LEGEND, PHANTOM_LEGEND, cell_texts, heading, quantity, row_count
-from emopipe.version import __version__
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
-h2 { margin-top: 2.5rem; font-size: 1.2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.15rem 0.7rem; text-align: right; white-space: nowrap; vertical-align: top; }
-th[scope=rowgroup], th[scope=row], th.left { text-align: left; font-weight: normal; }
-th[scope=rowgroup] { white-space: normal; max-width: 20rem; }
-thead th { border-bottom: 2px solid #1b1b1b; font-weight: bold; }
-tbody { border-bottom: 1px solid #bbb; }
-tbody.reference { background: #f0f4fa; }
-tbody.phantom { color: #6b4a00; }
-tbody.missing td { color: #777; }
-code { font-size: 0.85em; }
-.legend, .note, footer { color: #555; font-size: 0.9rem; }
+tbody.reference { background: var(--marked); }
+tbody.phantom { color: var(--warm); }
+tbody.missing td { color: var(--quiet); }
 """
 _HEADS = (
     "recipe",
@@ -42,23 +31,16 @@ _NUM_LEFT = 2  # the first columns stand left
 def html_page(comparison: Comparison) -> str:
     """The page: a section for each table, then where each recipe departs from the paper."""
     paper = comparison.paper
-    title = escape(f"{comparison.name}: published and measured")
     has_phantom = any(row.is_phantom for compared in comparison.tables for row in compared.rows)
     legends = [LEGEND, *([PHANTOM_LEGEND] if has_phantom else [])]
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
         f"<p>{escape(paper.citation)} ({escape(paper.identifier)})</p>",
         *(f'<p class="legend">{escape(legend)}</p>' for legend in legends),
         *(_section(compared) for compared in comparison.tables),
         *_deviations(comparison.deviations),
-        f"<footer>Made by emopipe {escape(__version__)} from {escape(str(comparison.results))}.</footer>",
-        "</body></html>",
     ]
-    return "\n".join(parts) + "\n"
+    title = f"{comparison.name}: published and measured"
+    return html_document(title, parts, source=str(comparison.results), style=_STYLE)
 
 
 def _section(compared: ComparedTable) -> str:
@@ -111,13 +93,9 @@ def _deviations(deviations: Mapping[str, tuple[str, ...]]) -> list[str]:
     shared = [sentence for sentence in lists[0] if all(sentence in each for each in lists)]
     parts = ["<section><h2>Where the recipes depart from the paper</h2>"]
     if shared:
-        parts += ["<h3>All recipes</h3>", _bullets(shared)]
+        parts += ["<h3>All recipes</h3>", bullets(shared)]
     for recipe, sentences in deviations.items():
         rest = [sentence for sentence in sentences if sentence not in shared]
         if rest:
-            parts += [f"<h3><code>{escape(recipe)}</code></h3>", _bullets(rest)]
+            parts += [f"<h3><code>{escape(recipe)}</code></h3>", bullets(rest)]
     return [*parts, "</section>"]
-
-
-def _bullets(sentences: list[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"

@@ -25,6 +25,7 @@ from emopipe.stages.feature_rows import feature_rows, network_rows
 from emopipe.stages.labelled import LabelledSplit, has_labels, labelled_clips, unlabelled_clips
 from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
 from emopipe.stages.sound_rows import joined_plan, sound_columns, split_taps
+from emopipe.stages.stored_evaluation import store_evaluation
 from emopipe.stages.trained import Trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Bools, Ints
@@ -71,10 +72,18 @@ def predict_split(
 
 
 def score(found: SplitPredictions | ClipPredictions, *, num_bootstrap: int = 1000) -> Evaluation:
-    """Write predictions/<split>.csv into the run, and score them with so many draws of clips for the intervals.
+    """Write predictions/<split>.csv into the run, score them, and write <split>.json with the scores.
+
+    The intervals are from so many draws of clips.
 
     Where clips have one label each, the file has a row per clip, and <split>_frames.csv one per frame.
     """
+    result = _written_and_scored(found, num_bootstrap)
+    store_evaluation(result)
+    return result
+
+
+def _written_and_scored(found: SplitPredictions | ClipPredictions, num_bootstrap: int) -> Evaluation:
     if isinstance(found, ClipPredictions):
         return _scored_clips(found, num_bootstrap)
     trained, split, rows, path = found.trained, found.split, found.rows, found.file
@@ -154,10 +163,12 @@ def _table(found: SplitPredictions) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = columns_of(trained.targets, trained.classes)
-    writer.writerow(["clip", "frame", "how", *columns, *(f"{target}_label" for target in trained.targets)])
-    for number, clip_id in enumerate(rows.clip_ids):
-        for row in range(int(rows.clip_starts[number]), int(rows.clip_starts[number + 1])):
+    writer.writerow(["clip", "frame", "time_s", "how", *columns, *(f"{target}_label" for target in trained.targets)])
+    for number, (clip_id, clip) in enumerate(zip(rows.clip_ids, found.split.clips, strict=True)):
+        start, stop = map(int, rows.clip_starts[number : number + 2])
+        for row, time_s in zip(range(start, stop), clip.time_s, strict=True):
             cells = cells_of(found.values[row], trained.classes)
             labels = [label_cell(value, trained.classes) for value in rows.labels[row]]
-            writer.writerow([clip_id, int(rows.frame_index[row]), HOW_NAMES[found.how[row]], *cells, *labels])
+            place = (clip_id, int(rows.frame_index[row]), f"{time_s:.6f}", HOW_NAMES[found.how[row]])
+            writer.writerow([*place, *cells, *labels])
     return text.getvalue()

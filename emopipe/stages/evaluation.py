@@ -30,6 +30,7 @@ class Evaluation:
         num_units, num_scored: how many the split has, and those with a label and a prediction.
         predictions: where the predictions lie.
         notes: what the user is to be told.
+        over_subjects: whether the intervals are over subjects; `clips` then has subjects for keys.
     """
 
     run: Path
@@ -60,6 +61,7 @@ class Evaluation:
             "num_scored": self.num_scored,
             "predictions": str(self.predictions),
             "notes": list(self.notes),
+            "over_subjects": self.over_subjects,
         }
 
     def to_text(self) -> str:

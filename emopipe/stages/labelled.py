@@ -31,6 +31,7 @@ class LabelledClip:
         values: (T, K) float64, NaN where there is no label.
         valid: (T,) bool, whether the row has a face, or sound, and a label.
         frame_index: (T,) int64, 0-based frame, or window of sound, of each row.
+        time_s: (T,) float64, on the container's clock; of a window of sound, its middle.
         has_one_label: whether it was given to the clip as a whole.
     """
 
@@ -40,6 +41,7 @@ class LabelledClip:
     values: Floats
     valid: Bools
     frame_index: Ints
+    time_s: Floats
     has_one_label: bool = False
 
 
@@ -125,9 +127,9 @@ def unlabelled_clips(
     clips = _clips_of(plan, split, task)
     places = _places(plan, cache, kind, split, list(clips))
     found = []
-    for clip, record, entry, (frame_index, _, _) in _rows(cache, places):
+    for clip, record, entry, (frame_index, time_s, _) in _rows(cache, places):
         values = np.full((len(frame_index), len(targets)), np.nan)
-        found.append(LabelledClip(record, entry, clip, values, np.zeros(len(frame_index), bool), frame_index))
+        found.append(LabelledClip(record, entry, clip, values, np.zeros(len(frame_index), bool), frame_index, time_s))
     ordered = tuple(sorted(found, key=lambda labelled: labelled.clip.clip_id))
     notes = (f"split '{split}' has no '{task}' labels: its predictions are written, nothing is scored.",)
     missing = (*_notes(split, task, kind, len(clips), len(clips), len(places)), *_without_media(plan, split, task))
@@ -249,4 +251,5 @@ def _join(
             "Expected numbers, or a row marked as having no label."
         )
     one_label = labels.frame_index is None and labels.time_s is None
-    return LabelledClip(record, entry, clip, values, is_labelled & is_there.astype(bool), frame_index, one_label)
+    valid = is_labelled & is_there.astype(bool)
+    return LabelledClip(record, entry, clip, values, valid, frame_index, time_s, one_label)

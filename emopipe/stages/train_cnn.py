@@ -201,7 +201,7 @@ def train_cnn(
         save_figure(histogram_figure(data.planes), run / "histogram.png")
     readers = num_readers if num_readers is not None else max(1, min(_MAX_READERS, num_cores() // 4))
     with CropReaders(readers) as crops:
-        history, notes, about = _train(opened, config, cnn, loss, data, start, crops, progress)
+        history, notes, about, num_parameters = _train(opened, config, cnn, loss, data, start, crops, progress)
     carry(opened, data.plan, Cache(cache))
     training.finish(
         opened,
@@ -218,6 +218,7 @@ def train_cnn(
         width=config.width,
         optimiser=config.optimiser,
         start=about,
+        num_parameters=num_parameters,
     )
     return TrainReport(
         run, data.targets, history.select, history.best, len(history.rows), data.counts, (*data.notes, *notes)
@@ -240,8 +241,8 @@ def _train(
     start: ResolvedWeights | None,
     readers: CropReaders,
     progress: training.TrainingProgress,
-) -> tuple[training.History, tuple[str, ...], Mapping[str, Any] | None]:
-    """The history, what the user was told of the start, and what the run keeps of it."""
+) -> tuple[training.History, tuple[str, ...], Mapping[str, Any] | None, int]:
+    """The history, what the user was told of the start, what the run keeps of it, and the network's size."""
     load_keras()
     network = build_initial(config, cnn, data)
     notes: tuple[str, ...] = ()
@@ -286,7 +287,7 @@ def _train(
         seed=config.seed,
         progress=progress,
     )
-    return history, notes, about
+    return history, notes, about, network.count_params()
 
 
 def build_initial(config: TrainCnnConfig, cnn: TrainableCnn, data: TrainingFrames) -> "keras.Model":
