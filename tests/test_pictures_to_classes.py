@@ -86,7 +86,7 @@ def check_scores_of_classes(call, run, where):
     with Path(outcome.json["predictions"]).open() as file:
         rows = list(csv.DictReader(file))
     classes = run.content["classes"]
-    assert list(rows[0]) == ["clip", "frame", "how", *classes, "label", "expression_label"]
+    assert list(rows[0]) == ["clip", "frame", "time_s", "how", *classes, "label", "expression_label"]
     likelihood = np.array([[float(row[name]) for name in classes] for row in rows])
     assert np.allclose(likelihood.sum(axis=1), 1, atol=1e-4)
     predicted, given = ([row[name] for row in rows] for name in ("label", "expression_label"))

@@ -27,6 +27,7 @@ _MAP = "cividis"  # its lightness alone carries the order
 _MANY_LINES = 12  # in one panel
 _DPI = 120
 _MANY_POINTS = 2000  # more are drawn as counts per cell
+_FEW_POINTS = 100  # fewer are drawn larger
 _CELLS = 50  # per axis
 _PANELS = 4  # side by side
 _HELD_OUT = ("val_", "dev_")  # what a curve of the held-out split is called
@@ -84,7 +85,8 @@ def agreement_figure(truth: Floats, prediction: Floats, targets: Sequence[str], 
             mesh = axes.pcolormesh(edges, edges, np.ma.masked_equal(cells.T, 0), cmap=_colours(), norm=scale)
             axes.set_facecolor(_EMPTY)
         else:
-            axes.scatter(truth[:, k], prediction[:, k], s=14, alpha=0.45, color=_LINES[0], linewidth=0)
+            size = 36 if len(truth) < _FEW_POINTS else 14
+            axes.scatter(truth[:, k], prediction[:, k], s=size, alpha=0.45, color=_LINES[0], linewidth=0)
         ends = edges[[0, -1]]
         axes.plot(ends, ends, color=_TRUTH, linewidth=1, linestyle="--")
         unit = " (-1 to 1)" if target in _SIGNED else ""

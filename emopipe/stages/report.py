@@ -77,7 +77,7 @@ def report_page(run: Path) -> str:
     for stored in evaluations:
         parts += split_parts(stored, trained)
     parts += _unscored(trained.run, evaluations)
-    parts += ['<h2 id="training">Training</h2>', *training_parts(trained.run), *balance_parts(trained.run)]
+    parts += ['<h2 id="training">Training</h2>', *training_parts(trained), *balance_parts(trained.run)]
     parts += ['<h2 id="settings">Settings</h2>', *settings_parts(trained.run)]
     parts += ['<h2 id="provenance">Provenance</h2>', *provenance_parts(trained, fusion)]
     return html_document(run.resolve().name, parts, source=str(run), style=_STYLE)
@@ -94,7 +94,7 @@ def _tiles(trained: Trained, evaluations: tuple[StoredEvaluation, ...]) -> Html:
             tiles.append((f"{mean}{name_of(score.metric)}, {of}", number(score.value), interval(score)))
     content = trained.run.content
     if "num_parameters" in content:
-        tiles.append(("size", f"{content['num_parameters']:,}", "numbers"))
+        tiles.append(("size", f"{content['num_parameters']:,}", "parameters"))
     if "best" in content:
         tiles.append(("best epoch", f"{content['best']['epoch']}", f"of {content['num_epochs']}"))
     boxes = (
@@ -109,7 +109,7 @@ def _contents(evaluations: tuple[StoredEvaluation, ...]) -> Html:
     places = [(stored.file.stem, f"split {stored.file.stem}") for stored in evaluations]
     places += [(name, name) for name in ("training", "settings", "provenance")]
     links = (f'<a href="#{as_html(place)}">{as_html(words)}</a>' for place, words in places)
-    return Html(f"<nav>{''.join(links)}</nav>")
+    return Html(f"<nav>{' '.join(links)}</nav>")
 
 
 def _unscored(run: Run, evaluations: tuple[StoredEvaluation, ...]) -> list[str]:

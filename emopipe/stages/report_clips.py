@@ -100,7 +100,7 @@ def class_parts(stored: StoredEvaluation, found: PredictionTable) -> list[str]:
     """Of classes: the confusion matrix, and a row for every clip."""
     parts: list[str] = []
     if stored.confusion is not None:
-        figure = confusion_figure(stored.confusion, stored.classes, title="")
+        figure = confusion_figure(stored.confusion, stored.classes, title=f"Split {stored.split}")
         caption = f"How many {stored.unit} of each true class (row) were taken for which class (column)."
         parts += [
             "<h3>Confusion</h3>",

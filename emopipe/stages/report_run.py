@@ -54,10 +54,10 @@ def sentence(trained: Trained, fusion: Fusion | None) -> str:
             f"The average of {len(fusion.members)} heads for {task}, which predicts {predicts}{of}; each is weighed in "
             f"every target by its {metric} on the split {settings['dev_split']}."
         )
-    size = f" of {run.content['num_parameters']:,} numbers" if "num_parameters" in run.content else ""
+    size = f" It has {run.content['num_parameters']:,} parameters." if "num_parameters" in run.content else ""
     if "checkpoint" in settings:
-        return f"{_what(trained)}{size}, imported from a Keras 2 checkpoint, which predicts {predicts} for {task}."
-    return f"{_what(trained)}{size}, trained on {task} to predict {predicts}{of}. {_kept(trained)}"
+        return f"{_what(trained)}, imported from a Keras 2 checkpoint, which predicts {predicts} for {task}.{size}"
+    return f"{_what(trained)}, trained on {task} to predict {predicts}{of}.{size} {_kept(trained)}"
 
 
 def score_of_epochs(trained: Trained) -> str:
@@ -90,14 +90,14 @@ def provenance_parts(trained: Trained, fusion: Fusion | None) -> list[str]:
     """Times, machine, versions, and the digests that tell what the run was made of."""
     run, settings = trained.run, trained.run.content["settings"]
     content = run.content
-    machine = content.get("machine", {})
+    machine = content["machine"]
     rows: list[tuple[str, str]] = [
         ("begun", _time(content["created"])),
         ("finished", _time(content["finished"])),
-        ("machine", ", ".join(f"{value} cores" if name == "cores" else str(value) for name, value in machine.items())),
+        ("machine", f"{machine['system']}, {machine['processor']}, {machine['cores']} cores"),
         ("Keras backend", content.get("keras_backend", "")),
         ("seed", str(settings.get("seed", ""))),
-        ("versions", ", ".join(f"{name} {version}" for name, version in content.get("libraries", {}).items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in content["libraries"].items())),
     ]
     if fusion is None:
         rows.append(("network.keras, SHA-256", _code(sha256_of_file(run.network))))
@@ -117,7 +117,7 @@ def members_table(fusion: Fusion) -> Html:
         *(f"share in {name}" for name in targets),
     ]
     rows = [
-        [str(number), _what(member), *(f"{value:.3f}" for value in (*scores, *shares))]
+        [f"members/{number}", _what(member), *(f"{value:.3f}" for value in (*scores, *shares))]
         for number, (member, scores, shares) in enumerate(
             zip(fusion.members, run.content["dev_scores"], run.content["weights"], strict=True)
         )
@@ -125,8 +125,9 @@ def members_table(fusion: Fusion) -> Html:
     return table(heads, rows, num_left=2, kind="members")
 
 
-def training_parts(run: Run) -> list[str]:
+def training_parts(trained: Trained) -> list[str]:
     """The curves of training; a sentence where nothing was trained."""
+    run, window = trained.run, trained.window
     path = run.folder / "history.csv"
     if not path.exists():
         return ["<p>Nothing was trained in this folder: there are no epochs.</p>"]
@@ -139,6 +140,8 @@ def training_parts(run: Run) -> list[str]:
         f"{num_epochs} epochs, {seconds:,.0f} s of training in all. Dashed: training; solid: the split that selects. "
         f"The dotted line marks epoch {best}, which is kept."
     )
+    if window is not None and window.target in ("last", "next"):
+        caption += " Scores here are over full windows; evaluate also predicts the first frames of a clip."
     rows = [
         [f"{int(epoch[0])}", *(f"{value:.4g}" for value in epoch[1:])]
         for epoch in zip(*history.values(), strict=True)

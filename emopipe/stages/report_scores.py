@@ -91,7 +91,7 @@ def _pivot(scores: Sequence[Score], targets: Sequence[str]) -> Html:
 
 
 def _class_tables(stored: StoredEvaluation) -> list[str]:
-    """Scores of all classes together, then of each."""
+    """Scores of all classes together, then of each; a class that nobody shows has none, which a note says."""
     together = [score for score in stored.scores if score.target == _OF_ALL_CLASSES]
     by_place = {(score.metric, score.target): score for score in stored.scores}
     each = list(dict.fromkeys(score.metric for score in stored.scores if score not in together))
@@ -100,13 +100,8 @@ def _class_tables(stored: StoredEvaluation) -> list[str]:
         [name, f"{count:,}", *(score_cell(by_place.get((metric, name)) if count else None) for metric in each)]
         for name, count in zip(stored.classes, labelled, strict=True)
     ]
-    parts: list[str] = [
+    return [
         table((), [[metric_cell(score.metric), score_cell(score)] for score in together], kind="scores"),
         "<h3>Each class</h3>",
         table(["class", f"{stored.unit} so labelled", *(name_of(metric) for metric in each)], rows, kind="scores"),
     ]
-    absent = [name for name, count in zip(stored.classes, labelled, strict=True) if not count]
-    if absent:
-        words = ", ".join(absent)
-        parts.append(f'<p class="note">Without a score: {as_html(words)}. Nothing in this split is so labelled.</p>')
-    return parts

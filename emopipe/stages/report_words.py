@@ -16,6 +16,7 @@ _NAMES = {
     "ccc_raw": "CCC before post-processing",
     "ccc_per_video": "CCC per video, mean",
     "ccc_source_disjoint": "CCC, sources of no earlier split",
+    "f1": "F1",
     "macro_f1": "macro F1",
     "unweighted_average_recall": "unweighted average recall",
     "expression_score_2020": "0.67 macro F1 + 0.33 accuracy",

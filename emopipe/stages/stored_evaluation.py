@@ -196,7 +196,9 @@ def _parsed(file: Path, content: Mapping[str, Any]) -> StoredEvaluation:
 
 
 def _again(path: Path, split: str) -> str:
-    return f"Make both again: emopipe evaluate {path.parent.parent} --split {split}"
+    other = path.stem.removesuffix(split).removesuffix("_")  # another corpus than the run learned from
+    options = f"--split {split} --dataset {other}" if other else f"--split {split}"
+    return f"Make both again: emopipe evaluate {path.parent.parent} {options}"
 
 
 def _scores(listed: Sequence[Mapping[str, Any]]) -> tuple[Score, ...]:

@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 
 from emopipe.errors import StorageError
 from emopipe.plots.scores import (
+    agreement_figure,
     confusion_figure,
     curves_figure,
     figure_image,
@@ -54,6 +55,39 @@ def test_confusion_ink_stands_out():
     figure = confusion_figure(matrix, ("a", "b"))
     ink = {text.get_position(): text.get_color() for text in figure.axes[0].texts}
     assert ink == {(0, 0): "black", (1, 0): "white", (0, 1): "black", (1, 1): "black"}
+
+
+def test_agreement_shows_few_rows_as_points_around_the_diagonal():
+    truth = np.array([[0.1, 2.0], [0.5, 4.0], [-0.9, 6.0]])
+    prediction = np.array([[0.2, 3.0], [0.4, 9.0], [-1.4, 5.0]])
+    figure = agreement_figure(truth, prediction, ("valence", "intensity"), what="clips")
+    signed, free = figure.axes
+    np.testing.assert_allclose(signed.collections[0].get_offsets(), np.stack([truth[:, 0], prediction[:, 0]], axis=1))
+    assert signed.get_xlim() == signed.get_ylim() == pytest.approx((-1.4 - 0.096, 1 + 0.096))
+    assert free.get_xlim() == free.get_ylim() == pytest.approx((2 - 0.28, 9 + 0.28))
+    (diagonal,) = signed.lines
+    assert diagonal.get_xdata().tolist() == diagonal.get_ydata().tolist() == list(signed.get_xlim())
+    assert signed.get_xlabel() == "true valence (-1 to 1)"
+    assert (free.get_xlabel(), free.get_ylabel()) == ("true intensity", "predicted intensity")
+    assert signed.get_title() == "valence, 3 clips"
+
+
+def test_agreement_counts_many_rows_with_the_truth_across():
+    truth = np.full((3000, 1), -0.5)
+    prediction = np.full((3000, 1), 0.5)
+    panel, colour_bar = agreement_figure(truth, prediction, ("arousal",), what="frames").axes
+    cells = panel.collections[0].get_array()
+    ((row, column),) = np.argwhere(cells.filled(0))
+    assert cells[row, column] == 3000
+    assert (row, column) == (36, 13)  # of 50 cells from -1.08 to 1.08: high prediction, low truth
+    assert colour_bar.get_ylabel() == "frames per cell"
+
+
+def test_agreement_of_many_targets_takes_two_rows_of_panels():
+    numbers = np.random.default_rng(0).random((20, 7))
+    figure = agreement_figure(numbers, numbers, [f"reaction {k}" for k in range(7)])
+    assert len(figure.axes) == 7
+    assert figure_image(figure).std() > 0
 
 
 def test_histogram_counts_valence_across_and_arousal_up():
