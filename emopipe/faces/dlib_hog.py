@@ -8,8 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.errors import DeviceError, WeightsError
-from emopipe.faces.detection import DEFAULT_NUM_THREADS, check_frames, detector_digest, make_detections
+from emopipe.errors import WeightsError
+from emopipe.faces.detection import (
+    DEFAULT_NUM_THREADS,
+    Source,
+    check_frames,
+    detector_digest,
+    make_detections,
+    require_processor,
+)
 from emopipe.records import Detections
 from emopipe.typing import Image
 
@@ -22,15 +29,12 @@ class DlibHogDetector:
     """
 
     name = "dlib_hog"
+    source = Source(("dlib-bin", "dlib"))  # the HOG filters are compiled in
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:
             raise WeightsError(f"detector 'dlib_hog' has its weights compiled in. Received: {weights}.")
-        if device != "cpu":
-            raise DeviceError(
-                f"detector 'dlib_hog' runs on the processor only. Received: device '{device}'.\n"
-                "Use --detector retinaface or mtcnn there, or --device cpu."
-            )
+        require_processor(self.name, device)
         self.device = device
         self.version_digest = detector_digest(self.name)  # and says what to install when the package is missing
         import dlib

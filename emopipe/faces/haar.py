@@ -8,8 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.errors import DeviceError, WeightsError
-from emopipe.faces.detection import DEFAULT_NUM_THREADS, check_frames, detector_digest, make_detections, packaged_files
+from emopipe.errors import WeightsError
+from emopipe.faces.detection import (
+    DEFAULT_NUM_THREADS,
+    Source,
+    check_frames,
+    detector_digest,
+    make_detections,
+    packaged_files,
+    require_processor,
+)
 from emopipe.records import Detections
 from emopipe.typing import Image
 
@@ -20,15 +28,12 @@ class HaarDetector:
     """One frame at a time, upright frontal faces, square boxes; no points and no score (1 for every face)."""
 
     name = "haar"
+    source = Source(("opencv-python", "opencv-python-headless"), ("cv2/data/haarcascade_frontalface_default.xml",))
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:
             raise WeightsError(f"detector 'haar' has its weights in its package. Received: {weights}.")
-        if device != "cpu":
-            raise DeviceError(
-                f"detector 'haar' runs on the processor only. Received: device '{device}'.\n"
-                "Use --detector retinaface or mtcnn there, or --device cpu."
-            )
+        require_processor(self.name, device)
         (path,) = packaged_files(self.name)
         self.device = device
         self.version_digest = detector_digest(self.name)  # and says what to install when the package is missing

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.errors import DeviceError, WeightsError
-from emopipe.faces.detection import DEFAULT_NUM_THREADS, SCORE_FLOOR, check_frames, detector_digest, make_detections
+from emopipe.errors import WeightsError
+from emopipe.faces.detection import (
+    DEFAULT_NUM_THREADS,
+    SCORE_FLOOR,
+    Source,
+    check_frames,
+    detector_digest,
+    make_detections,
+    require_processor,
+)
 from emopipe.files import sha256_of_file
 from emopipe.records import Detections
 from emopipe.typing import Image
@@ -21,40 +29,6 @@ KNOWN_WEIGHTS = {
 }
 NMS_IOU = 0.3  # OpenCV's default for this network
 MAX_CANDIDATES = 5000  # OpenCV's default
-
-
-class YunetDetector:
-    """One frame at a time, faces of about 10 px and more, five points per face."""
-
-    name = "yunet"
-
-    def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
-        if device != "cpu":
-            raise DeviceError(
-                f"detector 'yunet' runs on the processor only. Received: device '{device}'.\n"
-                "Use --detector retinaface or mtcnn there, or --device cpu."
-            )
-        path = checked_weights(weights)
-        import cv2
-
-        self.device = device
-        self.version_digest = detector_digest(self.name, path)
-        self._engine = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE_FLOOR, NMS_IOU, MAX_CANDIDATES)
-        self._lock = threading.Lock()
-
-    def detect(self, frames: Image) -> list[Detections]:
-        check_frames(frames)
-        return [self._detect_one(frame) for frame in frames]
-
-    def _detect_one(self, frame: Image) -> Detections:
-        height, width = frame.shape[:2]
-        with self._lock:
-            self._engine.setInputSize((width, height))
-            _, rows = self._engine.detect(np.ascontiguousarray(frame[..., ::-1]))
-        rows = np.empty((0, 15), np.float32) if rows is None else rows
-        rows = rows[np.isfinite(rows).all(axis=1)]  # pictures below its coarsest stride, 32 px, give infinities
-        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-        return make_detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2), height, width)
 
 
 def checked_weights(weights: Path | None) -> Path:
@@ -82,3 +56,34 @@ def checked_weights(weights: Path | None) -> Path:
             "Download the file again (a Git LFS pointer of 131 bytes is not the file)."
         )
     return path
+
+
+class YunetDetector:
+    """One frame at a time, faces of about 10 px and more, five points per face."""
+
+    name = "yunet"
+    source = Source(("opencv-python", "opencv-python-headless"), users_file=checked_weights)
+
+    def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
+        require_processor(self.name, device)
+        path = checked_weights(weights)
+        import cv2
+
+        self.device = device
+        self.version_digest = detector_digest(self.name, path)
+        self._engine = cv2.FaceDetectorYN.create(str(path), "", (320, 320), SCORE_FLOOR, NMS_IOU, MAX_CANDIDATES)
+        self._lock = threading.Lock()
+
+    def detect(self, frames: Image) -> list[Detections]:
+        check_frames(frames)
+        return [self._detect_one(frame) for frame in frames]
+
+    def _detect_one(self, frame: Image) -> Detections:
+        height, width = frame.shape[:2]
+        with self._lock:
+            self._engine.setInputSize((width, height))
+            _, rows = self._engine.detect(np.ascontiguousarray(frame[..., ::-1]))
+        rows = np.empty((0, 15), np.float32) if rows is None else rows
+        rows = rows[np.isfinite(rows).all(axis=1)]  # pictures below its coarsest stride, 32 px, give infinities
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
+        return make_detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2), height, width)
