@@ -1,12 +1,14 @@
 """What holds for every registered dataset, shown on a small tree in its official layout.
 
-A new dataset adds `tests/fakes/<name>/make.py` and a line to `FAKES`.
+A new dataset adds `tests/fakes/<name>/make.py`: a function `make`, which writes the tree below a folder, the `RANGES`
+of its targets, and where they apply `HAS_SPLITS` and `LABEL_CELL`.
 """
 
 import json
 import re
 import runpy
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,34 +19,24 @@ from emopipe.datasets.adapter import DATASETS, load_adapter
 from emopipe.datasets.splits import Folds, shared_subjects, with_folds
 from emopipe.errors import ManifestError
 
-HERE = Path(__file__).parent
-# dataset -> (folder of tests/fakes whose make.py writes its tree, range that its targets are in)
-FAKES = {
-    "affwild2": ("affwild2", {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}),
-    "affwild": ("affwild", {"va": (-1, 1)}),
-    "ckplus": ("ckplus", {"expr": (0, 7)}),
-    "cremad": ("cremad", {"expr": (0, 5), "votes": (0, 1)}),
-    "folder": ("folder", {"labels": (-1, 1)}),
-    "hume": ("hume", {"reactions": (0, 1)}),
-    "jaffe": ("jaffe", {"expr": (0, 7)}),
-    "omg": ("omg", {"va": (-1, 1), "emotion": (0, 6)}),
-    "phantom": ("phantom", {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}),
-    "ravdess": ("ravdess", {"expr": (0, 7), "intensity": (0, 1)}),
-}
-WITHOUT_SPLITS = {"ckplus", "cremad", "jaffe", "ravdess"}
-LABEL_CELL = {"cremad": 1, "hume": 8}  # place in a line of a cell that is a label, where it is not the last one
+FAKES = Path(__file__).parents[1] / "fakes"
 ABSOLUTE_PATH = re.compile(r"(?<![\w:/<.*`])/(?:[A-Za-z]\w*/)+|[A-Z]:\\")
 
 
-@pytest.fixture(params=sorted(FAKES))
+@cache
+def fake(name):
+    """What the dataset's make.py says and does."""
+    return {"HAS_SPLITS": True, "LABEL_CELL": -1} | runpy.run_path(str(FAKES / name / "make.py"))
+
+
+@pytest.fixture(params=sorted(DATASETS))
 def corpus(request, tmp_path):
     """(adapter, root of its fake tree)."""
-    make = runpy.run_path(str(HERE.parent / "fakes" / FAKES[request.param][0] / "make.py"))["make"]
-    return load_adapter(request.param), make(tmp_path / request.param)
+    return load_adapter(request.param), fake(request.param)["make"](tmp_path / request.param)
 
 
 def test_every_registered_dataset_has_a_fake():
-    assert set(FAKES) == set(DATASETS)
+    assert {path.parent.name for path in FAKES.glob("*/make.py")} == set(DATASETS)
 
 
 def test_says_what_it_is_and_under_which_licence(corpus):
@@ -97,7 +89,7 @@ def test_targets_are_in_range_and_nan_exactly_where_invalid(corpus):
     for clip in manifest.clips:
         for task in clip.annotations:
             labels = adapter.read_labels(clip, task)
-            low, high = FAKES[adapter.name][1][task]
+            low, high = fake(adapter.name)["RANGES"][task]
             valid = labels.values[labels.valid]
             assert np.isfinite(valid).all()
             assert (valid >= low).all()
@@ -111,7 +103,7 @@ def test_targets_are_in_range_and_nan_exactly_where_invalid(corpus):
 def test_splits_are_disjoint_in_subject_for_every_task(corpus):
     adapter, root = corpus
     manifest = adapter.scan(root)
-    if adapter.name in WITHOUT_SPLITS:
+    if not fake(adapter.name)["HAS_SPLITS"]:
         assert {clip.split for clip in manifest.clips} == {None}
         manifest = with_folds(manifest, Folds(num_folds=3))
     assert len({clip.split for clip in manifest.clips}) > 1
@@ -131,7 +123,7 @@ def test_scanning_does_not_depend_on_what_annotations_say(corpus):
     for path in files:
         lines = path.read_text().splitlines()
         first = min(1, len(lines) - 1)  # a header, where there is more than one line
-        lines[first:] = [_spoilt(line, LABEL_CELL.get(adapter.name, -1)) for line in lines[first:]]
+        lines[first:] = [_spoilt(line, fake(adapter.name)["LABEL_CELL"]) for line in lines[first:]]
         path.write_text("\n".join(lines))
         spoilt += 1
     assert spoilt

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+RANGES = {"va": (-1, 1)}  # task -> range that its targets are in
 NUM_ROWS = 10
 VIDEOS = ("train/105.avi", "train/318.mp4", "test/42.mp4")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+RANGES = {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}  # task -> range that its targets are in
 NUM_ROWS = 10
 EIGHT_UNITS = "AU1,AU2,AU4,AU6,AU12,AU15,AU20,AU25"
 TWELVE_UNITS = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import PIL.Image
 
+RANGES = {"expr": (0, 7)}  # task -> range that its targets are in
+HAS_SPLITS = False
 # sequence -> code of its label (None: no label), number of pictures
 SEQUENCES = {
     "S005/001": (3, 11),

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+RANGES = {"expr": (0, 5), "votes": (0, 1)}  # task -> range that its targets are in
+HAS_SPLITS = False
+LABEL_CELL = 1  # place in a line of a cell that is a label, where it is not the last one
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
 HEADER = '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote","meanEmoResp","medianEmoRespNorm"'
 # name -> votes A, D, F, H, N and S on the voice, on the face, and on both

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+RANGES = {"labels": (-1, 1)}  # task -> range that its targets are in
 VIDEOS = ("anna/take1.mp4", "anna/take2.MOV", "ben/001.mp4", "ben/001.avi", "cleo.webm")
 LABELS = """clip,split,subject,frame,valence,arousal
 anna/take1,train,anna,0,0.1,0.2

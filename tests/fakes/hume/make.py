@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+RANGES = {"reactions": (0, 1)}  # task -> range that its targets are in
+LABEL_CELL = 8  # place in a line of a cell that is a label, where it is not the last one
 EMOTIONS = ("Adoration", "Amusement", "Anxiety", "Disgust", "Empathic-Pain", "Fear", "Surprise")
 HEADER = ",".join(("File_ID", "Split", *EMOTIONS, "Age", "Country"))
 # File_ID without brackets, split, the seven intensities; not sorted, and the test part has no labels

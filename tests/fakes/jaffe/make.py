@@ -4,6 +4,8 @@ from pathlib import Path
 
 import PIL.Image
 
+RANGES = {"expr": (0, 7)}  # task -> range that its targets are in
+HAS_SPLITS = False
 NAMES = ("KA.AN1.39", "KA.NE1.26", "KA.SU2.37", "YM.DI1.64", "YM.FE3.72", "NA.HA2.203", "YM.SA1.58")
 
 

@@ -6,6 +6,7 @@ No source is in two splits here, although the official splits share some.
 from collections.abc import Callable
 from pathlib import Path
 
+RANGES = {"va": (-1, 1), "emotion": (0, 6)}  # task -> range that its targets are in
 LABELLED = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote"
 UNLABELLED = "link,start,end,video,utterance"
 # list -> (folder of the media, rows of video, number of the utterance, arousal, valence, emotion)

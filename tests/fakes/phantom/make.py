@@ -7,6 +7,8 @@ from pathlib import Path
 from emopipe.datasets.phantom_cast import performance_of
 from emopipe.datasets.phantom_layouts import LAYOUTS, PhantomSettings
 
+RANGES = {"va": (-1, 1), "expr": (0, 7), "au": (0, 1)}  # task -> range that its targets are in
+
 
 def make(root: Path) -> Path:
     """The corpus below `root`, which is made; returns it."""

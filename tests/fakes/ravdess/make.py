@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+RANGES = {"expr": (0, 7), "intensity": (0, 1)}  # task -> range that its targets are in
+HAS_SPLITS = False
 # every modality, both channels, every emotion, two intensities
 NAMES = (
     "Video_Speech_Actor_01/Actor_01/01-01-01-01-01-01-01.mp4",
