@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
+from emopipe_cli.main import emopipe
+from emopipe_cli.train_rnn import train_rnn
 
 from emopipe.store.cache import Cache
 
@@ -43,11 +46,50 @@ def test_help_is_quick_and_loads_nothing_heavy():
         assert f"  {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["extract", "phantom", "cache", "cache verify", "datasets check", "list", "doctor"])
-def test_every_command_has_help(call, command):
-    outcome = call(*command.split(), "--help")
+def commands(group=emopipe, path=()):
+    """Every command and subcommand with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands()])
+def test_every_command_and_every_option_has_help(call, monkeypatch, words, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    outcome = call(*words, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith(f"Usage: emopipe {command}")
+    assert outcome.out.startswith(f"Usage: emopipe {' '.join(words)}")
+    examples = [line for line in outcome.out.splitlines() if line.startswith("  emopipe ")]
+    assert not [line for line in outcome.out.splitlines() if len(line) > 80 and line not in examples]
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        about = (option.help or "").partition("  [default")[0]
+        assert about.strip() and not about.startswith("["), f"{option.name}: says its default and not what it is"
+        assert about.strip()[-1] in ".)", about
+        choices = isinstance(option.type, click.Choice)
+        assert option.is_flag or option.metavar or choices, f"{option.name}: what does it take?"
+    assert not hasattr(command, "sections") or set().union(*command.sections.values(), ()) <= {
+        option.name for option in command.params
+    }
+
+
+def test_every_example_of_the_help_names_options_that_there_are():
+    for words, command in commands():
+        for example in getattr(command, "examples", ()):
+            told = example.split()
+            assert told[: len(words) + 1] == ["emopipe", *words]
+            known = {name for option in command.params for name in option.opts}
+            assert {word for word in told if word.startswith("--")} <= known, example
+
+
+def test_the_listed_heads_are_those_that_train_rnn_takes(call):
+    listed = [line.split()[0] for line in call("list", "heads").out.splitlines()]
+    (head,) = (option for option in train_rnn.params if option.name == "head")
+    assert sorted(listed) == sorted(head.type.choices)
 
 
 def test_planning_and_faces_load_no_keras(where):
