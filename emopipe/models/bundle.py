@@ -8,6 +8,7 @@ state/          the last epoch's network and optimiser, for going on after a kil
 predictions/    <split>.csv, written by `evaluate`
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -142,6 +143,9 @@ def place_file(source: Path, target: Path) -> None:
         partial.replace(target)
     except OSError as error:
         raise storage_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the renaming
+            partial.unlink()
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
