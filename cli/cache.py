@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from .options import cache_option, json_option, resolve_cache
+from .progress import Bar, Counter
+from .sections import Command
 
 
 @click.group()
@@ -18,7 +20,7 @@ def cache() -> None:
 @cache_option
 @json_option
 def list_cache(cache: Path | None, as_json: bool) -> None:
-    """What the cache holds, by kind and settings."""
+    """List what the cache holds, by kind and settings."""
     from emopipe.stages.cache_care import list_sets
     from emopipe.store.cache import Cache
 
@@ -37,16 +39,20 @@ def list_cache(cache: Path | None, as_json: bool) -> None:
         )
 
 
-@cache.command()
+@cache.command(short_help="Hash every shard again.")
 @cache_option
 @json_option
 def verify(cache: Path | None, as_json: bool) -> None:
-    """Hash every shard again. Exit code 1 when one is damaged."""
+    """Hash every shard again. Exit code 1 when one is damaged; `emopipe cache repair` then mends it."""
     from emopipe.stages.cache_care import find_damage
     from emopipe.store.cache import Cache
 
     opened = Cache(resolve_cache(cache, must_exist=True))
-    damaged = find_damage(opened)
+    counter = Counter("shards")
+    try:
+        damaged = find_damage(opened, counter)
+    finally:
+        counter.close()
     rows = [
         {"shard": damage.record.path.name, "reason": damage.reason, "clips": [entry.clip_id for entry in damage.lost]}
         for damage in damaged
@@ -64,7 +70,7 @@ def verify(cache: Path | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@cache.command()
+@cache.command(short_help="Make lost clips again, and only those.")
 @cache_option
 @json_option
 def repair(cache: Path | None, as_json: bool) -> None:
@@ -72,12 +78,11 @@ def repair(cache: Path | None, as_json: bool) -> None:
     from emopipe.stages.cache_care import repair as run
     from emopipe.store.cache import Cache
 
-    from .progress import Bar
-
-    bar = Bar()
+    counter, bar = Counter("shards"), Bar()
     try:
-        reports = run(Cache(resolve_cache(cache, must_exist=True)), bar)
+        reports = run(Cache(resolve_cache(cache, must_exist=True)), bar, counter)
     finally:
+        counter.close()
         bar.close()
     if as_json:
         click.echo(json.dumps({"repairs": [report.to_dict() for report in reports]}))
@@ -87,12 +92,19 @@ def repair(cache: Path | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@cache.command()
-@click.argument("fingerprints", nargs=-1, required=True)
+@cache.command(
+    cls=Command,
+    short_help="Delete what was made with some settings.",
+    examples=("emopipe cache prune 9c4e2f --yes",),
+)
+@click.argument("fingerprints", nargs=-1, required=True, metavar="FINGERPRINT...")
 @cache_option
-@click.option("--yes", is_flag=True, help="Delete; without it the files are only listed.")
+@click.option("--yes", is_flag=True, help="Delete the files; without it they are only listed.")
 def prune(fingerprints: tuple[str, ...], cache: Path | None, yes: bool) -> None:
-    """Delete the shards of the settings whose FINGERPRINTS (or beginnings of them) are given."""
+    """Delete what was made with the settings of each FINGERPRINT, as `emopipe cache list` shows them.
+
+    The beginning of one is enough.
+    """
     from emopipe.stages.cache_care import prune as run
     from emopipe.store.cache import Cache
 

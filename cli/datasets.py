@@ -5,6 +5,10 @@ from pathlib import Path
 
 import click
 
+from .options import json_option, root_option
+from .progress import Counter
+from .sections import Command
+
 
 @click.group()
 def datasets() -> None:
@@ -21,7 +25,7 @@ def list_datasets() -> None:
         click.echo(f"{name:<12}{adapter.title} ({', '.join(adapter.tasks)})")
 
 
-@datasets.command()
+@datasets.command(short_help="Say what a corpus is and where to ask for it.")
 @click.argument("name")
 def show(name: str) -> None:
     """Say what a corpus is, under which licence, what to cite and where to ask for it."""
@@ -36,10 +40,14 @@ def show(name: str) -> None:
         click.echo(f"{release['release'] + ':':<18}{counts} clips")
 
 
-@datasets.command()
+@datasets.command(
+    cls=Command,
+    short_help="Look a corpus folder over: counts, labels, media.",
+    examples=("emopipe datasets check affwild2 --root /data/affwild2",),
+)
 @click.argument("name")
-@click.option("--root", type=click.Path(path_type=Path), help="Corpus folder.  [default: $EMOPIPE_DATA/NAME]")
-@click.option("--json", "as_json", is_flag=True, help="Put one JSON object on stdout.")
+@root_option
+@json_option
 def check(name: str, root: Path | None, as_json: bool) -> None:
     """Count the clips of a corpus folder, read every label, look at every medium.
 
@@ -49,7 +57,11 @@ def check(name: str, root: Path | None, as_json: bool) -> None:
     from emopipe.stages.check import check as check_corpus
 
     adapter = load_adapter(name)
-    report = check_corpus(adapter, adapter.scan(resolve_root(name, root)))
+    counter = Counter("clips")
+    try:
+        report = check_corpus(adapter, adapter.scan(resolve_root(name, root)), on_medium=counter)
+    finally:
+        counter.close()
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.to_text())
     if report.problems:
         raise click.ClickException(f"{name}: {'; '.join(report.problems)}.")

@@ -7,13 +7,20 @@ from typing import Any
 import click
 
 from .options import cache_option, fill_option, json_option, resolve_cache, root_option
+from .progress import say_on_terminal
+from .sections import Command
+
+_EXAMPLES = (
+    "emopipe evaluate runs/gru3 --split dev",
+    "emopipe evaluate runs/gru3 --split test --submission predictions.txt --sample official.txt",
+)
 
 
-@click.command()
+@click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--split", type=click.Choice(["train", "dev", "test", "none", "all"]), default="dev", show_default=True,
-              help="none: clips without a split; all: every clip.")  # fmt: skip
-@click.option("--dataset", default=None, metavar="NAME", help="Another corpus than the one the run was trained on.")
+              help="Which clips. none: those without a split; all: every one.")  # fmt: skip
+@click.option("--dataset", default=None, metavar="NAME", help="Corpus.  [default: the one that the run was trained on]")
 @root_option
 @cache_option
 @fill_option
@@ -40,8 +47,10 @@ def evaluate(
     if sample is not None and submission is None:
         raise click.UsageError("--sample needs --submission.")
     folder = resolve_cache(cache, must_exist=True)
+    say_on_terminal("Reading the cache, then loading keras …")
     found = predict_run(run, split=split, cache=folder, root=root, dataset=dataset, fill=fill)
     notes = () if submission is None else write_submission(found, submission, sample)
+    say_on_terminal("Scoring, with 1,000 resamples for the intervals …")
     evaluation = score(found)
     click.echo(json.dumps(evaluation.to_dict()) if as_json else evaluation.to_text())
     for note in notes:

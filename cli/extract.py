@@ -9,23 +9,30 @@ import click
 from .options import (
     cache_option,
     dataset_option,
+    device_option,
     json_option,
     resolve_cache,
     root_option,
     split_option,
     workers_option,
 )
-from .sections import SectionedCommand
+from .sections import Command
 
 _SECTIONS = {
-    "Which clips": ("dataset", "root", "splits", "limit", "only", "retry_failed"),
-    "Faces": ("detector", "detector_weights", "detect_every", "working_size", "alignment", "fps"),
-    "Features of faces": ("backbone", "weights", "taps", "input_range", "input_size"),
-    "Features of sound": ("audio_backbone", "audio_weights", "audio_taps", "audio_scaling", "audio_input_range",
-                          "spectrogram", "audio_window", "audio_hop", "audio_bands", "audio_rate", "colour_map"),
-    "Where and how": ("cache", "workers", "device", "dry_run"),
-}  # fmt: skip
-_EXAMPLE = "emopipe extract --dataset affwild2 --root /data/affwild2 --cache /data/cache"
+    "Which clips": "dataset root splits limit retry_failed",
+    "What is made, and where": "cache only workers device dry_run",
+    "Faces": "detector detector_weights detect_every working_size alignment fps",
+    "Features of faces": "backbone weights taps input_range input_size",
+    "Features of sound": "audio_backbone audio_weights audio_taps audio_scaling audio_input_range spectrogram "
+    "audio_window audio_hop audio_bands audio_rate colour_map",
+}
+_EXAMPLES = (
+    "emopipe extract --dataset folder --root my_videos --only faces",
+    "emopipe extract --dataset affwild2 --backbone runs/cnn/network.keras",
+    "emopipe extract --dataset affwild2 --backbone vgg16 --tap pool2:gap --tap pool5:flat",
+    "emopipe extract --dataset ravdess --only audio --audio-backbone log-mel --audio-bands 64",
+)
+
 # What says how sound becomes features; without --audio-backbone there is nothing to say.
 _AUDIO_OPTIONS = (
     click.option("--audio-backbone", default=None, metavar="NAME|FILE.keras|log-mel",
@@ -40,12 +47,14 @@ _AUDIO_OPTIONS = (
     click.option("--audio-input-range", type=click.Choice(["-1..1", "0..1", "0..255", "caffe", "imagenet"]),
                  default=None, help="As --input-range, of a FILE.keras audio backbone."),
     click.option("--spectrogram", type=click.Choice(["mel", "linear", "chroma"]), default=None,
-                 help="What the pictures show.  [default: mel]"),
+                 help="What the pictures show: mel bands, linear frequencies or the twelve pitch classes.  "
+                 "[default: mel]"),
     click.option("--audio-window", type=float, default=None, metavar="S",
                  help="Length of a window in seconds.  [default: 1; 0.05 with log-mel]"),
     click.option("--audio-hop", type=float, default=None, metavar="S",
-                 help="From one window to the next.  [default: 0.5; 0.02 with log-mel]"),
-    click.option("--audio-bands", type=click.IntRange(1), default=None, metavar="N", help="Mel bands.  [default: 128]"),
+                 help="From one window to the next, in seconds.  [default: 0.5; 0.02 with log-mel]"),
+    click.option("--audio-bands", type=click.IntRange(1), default=None, metavar="N",
+                 help="Number of mel bands.  [default: 128]"),
     click.option("--audio-rate", type=click.IntRange(1), default=None, metavar="HZ",
                  help="Resample to this rate first.  [default: each recording's own]"),
     click.option("--colour-map", type=click.Choice(["viridis", "magma", "plasma", "inferno", "cividis", "gray"]),
@@ -59,14 +68,24 @@ def _audio_options(command: Any) -> Any:
     return command
 
 
-@click.command(cls=SectionedCommand, sections=_SECTIONS, example=_EXAMPLE)
+@click.command(cls=Command, sections=_SECTIONS, examples=_EXAMPLES)
 @dataset_option
 @root_option
 @cache_option
 @split_option
-@click.option("--limit", type=click.IntRange(1), default=None, metavar="N", help="Only the first N clips.")
-@click.option("--only", type=click.Choice(["faces", "features", "audio"]), default=None, help="Only this kind.")
-@click.option("--detector", default="retinaface", show_default=True, metavar="NAME", help="Face detector.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=None, metavar="N", help="Only the first N clips.  [default: all clips]"
+)
+@click.option("--only", type=click.Choice(["faces", "features", "audio"]), default=None,
+              help="Make only this. features: from faces that are cached.  [default: faces and features, and audio "
+              "where --audio-backbone is given]")  # fmt: skip
+@click.option(
+    "--detector",
+    default="retinaface",
+    show_default=True,
+    metavar="NAME",
+    help="Face detector; see: emopipe list detectors.",
+)
 @click.option(
     "--detector-weights",
     type=click.Path(path_type=Path),
@@ -95,17 +114,22 @@ def _audio_options(command: Any) -> Any:
     type=click.Choice(["procrustes5", "box", "given"]),
     default="procrustes5",
     show_default=True,
-    help="How a face becomes a crop; given takes the official crops and only resizes them.",
+    help="How a face becomes a crop. procrustes5: turned and scaled by five points; box: the detector's box; given: "
+    "the official crops, only resized.",
 )
 @click.option(
-    "--fps", type=float, default=None, metavar="F", help="Frame rate of image sequences whose video is not there."
+    "--fps",
+    type=float,
+    default=None,
+    metavar="F",
+    help="Frames per second of image sequences whose video is not there.",
 )
 @click.option(
     "--backbone",
     default="resnet50",
     show_default=True,
     metavar="NAME|FILE.keras",
-    help="Network that turns crops into features.",
+    help="Network that turns crops into features; see: emopipe list backbones.",
 )
 @click.option(
     "--weights",
@@ -120,13 +144,14 @@ def _audio_options(command: Any) -> Any:
     "--input-range",
     type=click.Choice(["-1..1", "0..1", "0..255", "caffe", "imagenet"]),
     default=None,
-    help="Numbers a FILE.keras backbone expects, unless the file says so itself.",
+    help="Numbers that the network expects. A FILE.keras needs it unless it says so itself.",
 )
-@click.option("--input-size", type=click.IntRange(8), default=None, metavar="PX", help="Likewise its input size.")
+@click.option("--input-size", type=click.IntRange(8), default=None, metavar="PX",
+              help="Side of the picture that the network is given, where it takes several.  "
+              "[default: its own]")  # fmt: skip
 @_audio_options
 @workers_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True,
-              help="Where networks run; gpu fails where there is none.")  # fmt: skip
+@device_option
 @click.option("--retry-failed", is_flag=True, help="Try clips again that failed under the same settings.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, reused and needed, and make nothing.")
 @json_option
@@ -139,9 +164,10 @@ def extract(as_json: bool, dry_run: bool, **options: Any) -> None:
     from emopipe.stages.dry_run import estimate
     from emopipe.stages.extract import extract as run
 
-    from .progress import Bar
+    from .progress import Bar, say_on_terminal
 
     spec = _spec(**options)
+    say_on_terminal(f"Looking at the clips of {options['dataset']} …")
     if dry_run:
         outlook = estimate(spec)
         click.echo(json.dumps(outlook.to_dict()) if as_json else outlook.to_text())

@@ -1,38 +1,64 @@
 """emopipe list"""
 
+from collections.abc import Iterator
+
 import click
+
+from emopipe.errors import MissingDependencyError
+
+# What --head takes beside the registered names, in the place of the head "taps".
+_OVER_TAPS = {
+    "cnn": "Over taps, frame by frame: fc over the last pooled features and the landmarks.",
+    "cnn-1rnn": "Over taps: one RNN for all of them, every step predicted.",
+    "cnn-multi-rnn": "Over taps: an RNN for each of them, every step predicted.",
+}
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(["detectors", "backbones", "heads", "recipes"]))
 def list_names(kind: str) -> None:
-    """List the registered names of a KIND, with what each is."""
-    if kind == "detectors":
-        from emopipe.faces.detection import DETECTORS
+    """List the names that --detector, --backbone, --head and reproduce take, with what each is."""
+    rows = dict({"detectors": _detectors, "backbones": _backbones, "heads": _heads, "recipes": _recipes}[kind]())
+    width = max(map(len, rows))
+    for name, about in rows.items():
+        click.echo(f"{name:<{width}}  {about}")
 
-        for name in DETECTORS:
-            click.echo(f"{name:<12} {DETECTORS[name]}")
-        return
-    if kind == "heads":
-        from emopipe.models.heads import HEADS
 
-        for name in HEADS:
-            click.echo(f"{name:<12} {HEADS.load(name).build.__doc__.splitlines()[0]}")
-        return
-    if kind == "recipes":
-        from emopipe.recipes.recipe import RECIPES, find_recipe
+def _detectors() -> Iterator[tuple[str, str]]:
+    from emopipe.faces.detection import DETECTORS
 
-        for name in RECIPES:
-            recipe = find_recipe(name)
-            variants = f"; @{', @'.join(recipe.variants)}" if recipe.variants else ""
-            click.echo(f"{name:<32} {recipe.row}{variants}")
-        return
+    for name in DETECTORS:
+        try:
+            yield name, DETECTORS.load(name).__doc__.splitlines()[0]
+        except MissingDependencyError as error:
+            yield name, " ".join(str(error).splitlines())
+
+
+def _backbones() -> Iterator[tuple[str, str]]:
     from emopipe.models.backbones import BACKBONES
 
     for name in BACKBONES:
         architecture = BACKBONES.load(name)
         spec = architecture.input
-        click.echo(
-            f"{name:<12} {spec.size_px} px, {spec.channels} channel(s), {spec.value_range}; "
-            f"default tap {', '.join(architecture.default_taps)}"
-        )
+        colours = "RGB" if spec.channels == 3 else "grey"
+        taps = ", ".join(architecture.default_taps)
+        yield name, f"{spec.size_px} x {spec.size_px} px, {colours}, numbers {spec.value_range}; default tap {taps}"
+
+
+def _heads() -> Iterator[tuple[str, str]]:
+    from emopipe.models.heads import HEADS
+
+    for name in HEADS:
+        if name == "taps":
+            yield from _OVER_TAPS.items()
+        else:
+            yield name, HEADS.load(name).build.__doc__.splitlines()[0]
+
+
+def _recipes() -> Iterator[tuple[str, str]]:
+    from emopipe.recipes.recipe import RECIPES, find_recipe
+
+    for name in RECIPES:
+        recipe = find_recipe(name)
+        variants = f"; @{', @'.join(recipe.variants)}" if recipe.variants else ""
+        yield name, f"{recipe.row}{variants}"

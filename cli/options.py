@@ -28,6 +28,13 @@ root_option = click.option(
     metavar="DIR",
     help="Folder of the corpus.  [default: $EMOPIPE_DATA/<dataset>]",
 )
+run_option = click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder that the run is written to: a new one, or that of an unfinished run, which then goes on.",
+)
 cache_option = click.option(
     "--cache",
     type=click.Path(path_type=Path),
@@ -36,7 +43,11 @@ cache_option = click.option(
     help=f"Folder of the cache.  [default: ${CACHE_VARIABLE} or ./cache]",
 )
 split_option = click.option(
-    "--split", "splits", multiple=True, type=click.Choice(["train", "dev", "test"]), help="Only this split; repeatable."
+    "--split",
+    "splits",
+    multiple=True,
+    type=click.Choice(["train", "dev", "test"]),
+    help="Only clips of this split; repeatable.  [default: all clips]",
 )
 workers_option = click.option(
     "--workers",
@@ -45,6 +56,25 @@ workers_option = click.option(
     show_default="a quarter of the cores, at most 8",
     metavar="N",
     help="Processes that make faces; with more than one, features are made beside them.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Where detector and networks run. auto: on a GPU where one is ready; gpu: there, or not at all.",
+)
+task_option = click.option(
+    "--task",
+    default=None,
+    metavar="NAME",
+    help="What to predict, as emopipe datasets list names it: va or expr, for example.  [default: the dataset's first]",
+)
+targets_option = click.option(
+    "--targets",
+    default="",
+    metavar="NAME,NAME,…",
+    help="Only these targets of the task: valence, for example.  [default: all]",
 )
 fill_option = click.option(
     "--fill",
@@ -55,16 +85,88 @@ fill_option = click.option(
     "face stay empty; linear: lines between the full windows (arXiv:2006.11168).",
 )
 _FOLD_OPTIONS = (
-    click.option("--folds", "num_folds", type=int, default=None, metavar="N",
+    click.option("--folds", "num_folds", type=click.IntRange(2), default=None, metavar="N",
                  help="Divide a corpus without splits into N parts: one test, one dev, the others train."),
-    click.option("--fold", type=int, default=None, metavar="K",
-                 help="The part that is tested, from 0.  [default: 0]"),
+    click.option("--fold", type=click.IntRange(0), default=None, metavar="K",
+                 help="The part that is tested, counted from 0.  [default: 0]"),
     click.option("--fold-rule", type=click.Choice(["subjects", "images", "keep-test", "numbers"]), default=None,
-                 help="images: the published rule for CK+, under which train and dev share a subject; keep-test: the "
-                 "official test part stays, train and dev are divided anew, and fold K is dev; numbers: as subjects, "
-                 "dealt in the order of their names, not shuffled.  [default: subjects]"),
+                 help="How clips are dealt out. subjects: nobody is in two parts; numbers: likewise, in the order of "
+                 "the subjects' names, not shuffled; images: the published rule for CK+, under which train and dev "
+                 "share a subject; keep-test: the official test part stays, train and dev are divided anew, and fold K "
+                 "is dev.  [default: subjects]"),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
+
+
+# Options of training that train-cnn and train-rnn share; their sizes differ.
+balance_option = click.option(
+    "--balance",
+    type=click.Choice(["none", "max", "mean", "midpoint"]),
+    default="none",
+    show_default=True,
+    help="Thin out what lies in crowded cells of the valence-arousal plane. A cell is emptied when it holds as much as "
+    "the largest one (max), the mean one (mean), or the middle between both (midpoint).",
+)
+epochs_option = click.option(
+    "--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Train for N epochs at most."
+)
+patience_option = click.option(
+    "--patience",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Stop after N epochs without a better score on dev.",
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of first weights, order and everything else that is random; the same seed trains the same network.",
+)
+
+
+def batch_option(size: int) -> Command:
+    """--batch with this default."""
+    return click.option(
+        "--batch",
+        "batch_size",
+        type=click.IntRange(1),
+        default=size,
+        show_default=True,
+        metavar="N",
+        help="Examples that the network sees between two steps of learning.",
+    )
+
+
+def optimiser_option(name: str) -> Command:
+    """--optimiser with this default."""
+    return click.option(
+        "--optimiser",
+        type=click.Choice(["sgd", "adam"]),
+        default=name,
+        show_default=True,
+        help="How the weights are moved; sgd with a momentum of 0.9.",
+    )
+
+
+def learning_rate_option(rate: float) -> Command:
+    """--learning-rate with this default."""
+    return click.option(
+        "--learning-rate",
+        type=click.FloatRange(0, min_open=True),
+        default=rate,
+        show_default=True,
+        metavar="R",
+        help="Size of the first step of learning.",
+    )
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names with commas between them, as --targets takes them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def fold_options(command: Command) -> Command:

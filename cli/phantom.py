@@ -2,11 +2,19 @@
 
 import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+
+from .options import json_option
+from .progress import Counter
+from .sections import Command
+
+_EXAMPLES = (
+    "emopipe phantom phantoms/affwild2 --layout affwild2 --subjects 6 --seconds 8",
+    "emopipe phantom phantoms/ckplus --layout ckplus --subjects 10 --seed 7",
+)
 
 
 class _Size(click.ParamType):
@@ -19,29 +27,30 @@ class _Size(click.ParamType):
         return int(width), int(height)
 
 
-@click.command()
+@click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
     required=True,
     type=click.Choice(["affwild2", "affwild", "omg", "hume", "ravdess", "ckplus", "jaffe"]),
-    help="Corpus to be laid out like; omg, hume and ravdess have short clips with one label each, ckplus and jaffe are "
-    "still pictures.",
+    help="The corpus whose layout it has; omg, hume and ravdess have short clips with one label each, ckplus and jaffe "
+    "are still pictures.",
 )
-@click.option("--subjects", type=int, default=8, show_default=True, help="Number of people.")
-@click.option(
-    "--seconds", type=float, help="Length of each video; omg, hume: of each person's.  [default: 10; ravdess: 3]"
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same corpus.")
-@click.option(
-    "--faces",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of portraits, one person for each subject.  [default: one photograph, altered for each subject]",
-)
-@click.option("--size", type=_Size(), default="320x240", show_default=True, help="Pixels of the picture.")
-@click.option("--fps", type=int, help="Frames per second of each video.  [default: 25]")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each two cores, at least one]")
-@click.option("--json", "as_json", is_flag=True, help="Put one JSON object on stdout.")
+@click.option("--subjects", type=int, default=8, show_default=True, metavar="N", help="Number of people.")
+@click.option("--seconds", type=float, metavar="S",
+              help="Length of each video in seconds; omg, hume: of each person's.  "
+              "[default: 10; ravdess: 3]")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N",
+              help="The same seed makes the same corpus.")  # fmt: skip
+@click.option("--faces", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+              help="Folder of portraits, one person for each subject.  [default: one photograph, altered for each "
+              "subject]")  # fmt: skip
+@click.option("--size", type=_Size(), default="320x240", show_default=True, metavar="WxH",
+              help="Width and height of the picture in pixels.")  # fmt: skip
+@click.option("--fps", type=int, metavar="F", help="Frames per second of each video.  [default: 25]")
+@click.option("--workers", type=click.IntRange(1), metavar="N",
+              help="Processes that draw.  [default: half of the cores, at least one]")  # fmt: skip
+@json_option
 def phantom(
     folder: Path,
     layout: str,
@@ -69,11 +78,11 @@ def phantom(
     settings = PhantomSettings(layout, subjects, length_s, seed, *size, frame_rate)
     num_workers = workers or max(1, (os.cpu_count() or 2) // 2)
 
-    def show_progress(done: int, of: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r{'subject' if layout in STILLS else 'video'} {done} of {of}", nl=done == of, err=True)
-
-    report = make_phantom(folder, settings, faces, num_workers, show_progress)
+    counter = Counter("subjects" if layout in STILLS else "videos")
+    try:
+        report = make_phantom(folder, settings, faces, num_workers, counter)
+    finally:
+        counter.close()
     parts = [f"{report.num_clips} clips", f"{report.num_frames} {'pictures' if layout in STILLS else 'frames'}"]
     text = ", ".join(parts if layout in STILLS else [f"{report.num_videos} videos", *parts]) + f" in {folder}"
     click.echo(json.dumps(asdict(report)) if as_json else text)

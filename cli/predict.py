@@ -6,20 +6,26 @@ from typing import Any
 
 import click
 
-from .options import fill_option, json_option
-from .progress import Bar
+from .options import device_option, fill_option, json_option
+from .progress import Bar, say_on_terminal
+from .sections import Command
+
+_EXAMPLES = (
+    "emopipe predict runs/gru3 my_videos/*.mp4 --out predictions --overlay",
+    "emopipe predict runs/gru3 interview.mp4 --out predictions --side left",
+)
 
 
-@click.command()
+@click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where <stem>.csv goes.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+              help="Folder that <stem>.csv is written to; made when it is not there.")  # fmt: skip
 @click.option("--overlay", is_flag=True, help="Also write <stem>_overlay.mp4 with face and predictions drawn in.")
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
-              help="Which of two people.  [default: the one who is seen most]")  # fmt: skip
+              help="Which of two people is meant.  [default: the one who is seen most]")  # fmt: skip
 @fill_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True,
-              help="Where networks run; gpu fails where there is none.")  # fmt: skip
+@device_option
 @json_option
 def predict(
     run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
@@ -37,6 +43,7 @@ def predict(
     from emopipe.stages.predict import check_names, load_predictor, predict_files
 
     check_names(media, out)
+    say_on_terminal("Loading the networks of the run …")
     bar = Bar()
     try:
         predictor = load_predictor(run, device=device)
@@ -45,7 +52,7 @@ def predict(
     finally:
         bar.close()
     if as_json:
-        click.echo(json.dumps({"files": [outcome.to_dict() for outcome in outcomes]}))
+        click.echo(json.dumps({"recordings": [outcome.to_dict() for outcome in outcomes]}))
     else:
         click.echo("\n".join(outcome.to_text() for outcome in outcomes))
     if any(outcome.error for outcome in outcomes):

@@ -6,6 +6,43 @@ from typing import Any
 
 import click
 
+_LOOK = "{n_fmt} of {total_fmt} {unit} |{bar}| {elapsed} so far, {remaining} to go{postfix}"
+
+
+def say_on_terminal(sentence: str) -> None:
+    """Say why nothing is seen for a while, to somebody who looks."""
+    if sys.stderr.isatty():
+        click.echo(sentence, err=True)
+
+
+class Counter:
+    """Counts what is done, on one line of a terminal. Call it with (number done, number in all).
+
+    Args:
+        what: is counted, in the plural.
+    """
+
+    def __init__(self, what: str):
+        self._what = what
+        self._bar: Any = None
+
+    def __call__(self, done: int, of: int) -> None:
+        if self._bar is None and sys.stderr.isatty():
+            self._bar = _bar(of, self._what)
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(total: int, unit: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True, bar_format=_LOOK)
+
 
 class Bar:
     """A `Progress` drawn with tqdm. Sentences are printed also when there is no terminal."""
@@ -18,9 +55,8 @@ class Bar:
     def begin(self, num_clips: int) -> None:
         """Open the bar when there is something to do and somebody to look."""
         if num_clips and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=num_clips, unit="clip", file=sys.stderr, dynamic_ncols=True)
+            self._bar = _bar(num_clips, "clips")
+            self._bar.set_postfix_str("loading what computes")
         self._begun = time.monotonic()
 
     def frames(self, count: int) -> None:
@@ -28,7 +64,7 @@ class Bar:
         self._frames += count
         if self._bar is not None:
             rate = self._frames / max(1e-9, time.monotonic() - self._begun)
-            self._bar.set_postfix_str(f"{self._frames} frames, {rate:.0f} frames/s", refresh=False)
+            self._bar.set_postfix_str(f"{self._frames:,} frames, {rate:.0f} per second", refresh=False)
             self._bar.update(0)
 
     def clip(self, clip_id: str, is_done: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from .options import json_option
+from .sections import Command
 
 
 @click.group()
@@ -13,7 +14,11 @@ def recipes() -> None:
     """Compare the printed tables of a paper with what was measured."""
 
 
-@recipes.command()
+@recipes.command(
+    cls=Command,
+    short_help="Print the tables of a paper with ours beside them.",
+    examples=("emopipe recipes compare kollias2020 --html comparison.html",),
+)
 @click.argument("paper")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), metavar="DIR",
               help="Folder of the tables that emopipe reproduce wrote.  [default: ./results]")  # fmt: skip

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import click
 
+from .sections import Command
 
-@click.command()
+_EXAMPLES = ("emopipe report runs/gru3",)
+
+
+@click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
               help="Where the page goes.  [default: RUN/report.html]")  # fmt: skip

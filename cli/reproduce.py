@@ -8,9 +8,16 @@ import click
 
 from .options import cache_option, json_option, resolve_cache, workers_option
 from .progress import Bar, EpochLines
+from .sections import Command
+
+_EXAMPLES = (
+    "emopipe reproduce rangulov2020/cnn-gru3 --smoke",
+    "emopipe reproduce rangulov2020/cnn-gru3 --root /data/affwild2",
+    "emopipe reproduce rangulov2020/cnn-gru3@paper-batch --root /data/affwild2",
+)
 
 
-@click.command()
+@click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("recipe")
 @click.option(
     "--root",

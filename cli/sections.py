@@ -1,32 +1,57 @@
-"""Help of a command with many options: in sections, with a command line to begin with at the end."""
+"""Help that can be found one's way in: options and commands in sections, examples at the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
+Rows = list[tuple[str, str]]
+_OTHERS = "Other options"
 
-class SectionedCommand(click.Command):
-    """A command whose help lists its options under headings.
+
+class Command(click.Command):
+    """A command whose ``--help`` lists its options in sections and ends with examples.
 
     Args:
-        sections: heading -> names of parameters, in the order in which they are shown; what is in none stands last.
-        example: a command line.
-        **settings: as of `click.Command`.
+        sections: title -> names of its options, as the function's parameters are called, with blanks between. What is
+            in none of them comes last.
+        examples: command lines.
+        arguments, settings: as of `click.Command`.
     """
 
-    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], example: str, **settings: Any):
-        super().__init__(*args, **settings)
-        self.sections, self.example = sections, example
+    def __init__(
+        self, *arguments: Any, sections: Mapping[str, str] | None = None, examples: Iterable[str] = (), **settings: Any
+    ):
+        super().__init__(*arguments, **settings)
+        self.sections = {title: tuple(names.split()) for title, names in (sections or {}).items()}
+        self.examples = tuple(examples)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        records = {str(each.name): record for each in self.get_params(ctx) if (record := each.get_help_record(ctx))}
-        for heading, names in self.sections.items():
-            with formatter.section(heading):
-                formatter.write_dl([records.pop(name) for name in names])
-        with formatter.section("Other options"):
-            formatter.write_dl(list(records.values()))
+        """Write the sections."""
+        rows = {
+            str(parameter.name): row
+            for parameter in self.get_params(ctx)
+            if isinstance(parameter, click.Option) and (row := parameter.get_help_record(ctx)) is not None
+        }
+        for title, names in self.sections.items():
+            write_rows(formatter, title, [rows.pop(name) for name in names])
+        write_rows(formatter, _OTHERS if self.sections else "Options", list(rows.values()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Example"):
-            formatter.write_text(self.example)
+        """Write the examples, each on lines of its own."""
+        write_examples(formatter, self.examples)
+
+
+def write_rows(formatter: click.HelpFormatter, title: str, rows: Rows) -> None:
+    """A section of names and what is said of them."""
+    if rows:
+        with formatter.section(title):
+            formatter.write_dl(rows)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Iterable[str]) -> None:
+    """A section of command lines, which are never wrapped."""
+    if lines := list(examples):
+        with formatter.section("Examples" if len(lines) > 1 else "Example"):
+            for line in lines:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")

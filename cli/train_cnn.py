@@ -7,65 +7,74 @@ from typing import Any
 import click
 
 from .options import (
+    balance_option,
+    batch_option,
     cache_option,
     dataset_option,
+    epochs_option,
     fold_options,
     folds_of,
     json_option,
+    learning_rate_option,
+    names_of,
+    optimiser_option,
+    patience_option,
     resolve_cache,
     root_option,
+    run_option,
+    seed_option,
+    targets_option,
+    task_option,
 )
-from .progress import EpochLines
+from .progress import EpochLines, say_on_terminal
+from .sections import Command
+
+_SECTIONS = {
+    "What it learns from": "dataset root cache faces task targets num_folds fold fold_rule",
+    "Where it goes": "run seed",
+    "The network": "backbone width weights",
+    "Learning": "loss optimiser learning_rate batch_size balance literal_balance augment epochs steps_per_epoch "
+    "patience precision",
+}
+_EXAMPLES = (
+    "emopipe train-cnn --dataset affwild2 --balance midpoint --run runs/cnn",
+    "emopipe train-cnn --dataset ckplus --folds 10 --fold 0 --run runs/ckplus",
+)
 
 
-@click.command("train-cnn")
+@click.command("train-cnn", cls=Command, sections=_SECTIONS, examples=_EXAMPLES)
 @dataset_option
 @root_option
 @cache_option
-@click.option(
-    "--run", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Run folder; a killed run goes on."
-)
-@click.option("--faces", default="", metavar="FINGERPRINT", help="Which faces, where the cache holds several sets.")
-@click.option("--backbone", default="khorrami", show_default=True, metavar="NAME", help="Network to train.")
-@click.option("--width", type=float, default=1.0, show_default=True, metavar="W",
+@run_option
+@click.option("--faces", default="", metavar="FINGERPRINT",
+              help="Which faces, where the cache holds several sets; see: emopipe cache list.")  # fmt: skip
+@click.option("--backbone", default="khorrami", show_default=True, metavar="NAME",
+              help="Network to train: khorrami, vggface, resnet50 or densenet121.")  # fmt: skip
+@click.option("--width", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, metavar="W",
               help="Share of the published channels: 0.125 for an eighth.")  # fmt: skip
 @click.option("--weights", default="none", show_default=True, metavar="SPEC",
               help="Start from: none (random), imagenet, a .keras or .h5 file, a run of train-cnn.")  # fmt: skip
-@click.option(
-    "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
-)
+@task_option
 @fold_options
-@click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only: valence, for example.")
-@click.option(
-    "--loss",
-    type=click.Choice(["ccc", "mse", "crossentropy"]),
-    default=None,
-    help="What training makes small.  [default: ccc, for classes crossentropy]",
-)
-@click.option(
-    "--balance",
-    type=click.Choice(["none", "max", "mean", "midpoint"]),
-    default="none",
-    show_default=True,
-    help="Thin out crowded cells of the valence-arousal plane, with this k_max.",
-)
-@click.option("--literal-balance", is_flag=True, help="Balance by the formula as the paper prints it.")
+@targets_option
+@click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
+              help="What training makes small: 1 - CCC, the squared error, or for classes the cross-entropy.  "
+              "[default: ccc; for classes crossentropy]")  # fmt: skip
+@balance_option
+@click.option("--literal-balance", is_flag=True,
+              help="--balance by the formula as the paper prints it, which keeps the crowd.")  # fmt: skip
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Show every image another way each time.")
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most so many.")
-@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N",
-              help="Stop after so many epochs without a better dev score.")  # fmt: skip
+@epochs_option
+@patience_option
 @click.option("--steps-per-epoch", type=click.IntRange(1), default=None, metavar="N",
-              help="Batches per epoch.  [default: all frames]")  # fmt: skip
-@click.option("--batch", "batch_size", type=click.IntRange(1), default=128, show_default=True, metavar="N",
-              help="Frames per step.")  # fmt: skip
-@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True,
-              help="sgd has a momentum of 0.9.")  # fmt: skip
-@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R",
-              help="Of the first step.")  # fmt: skip
+              help="End an epoch after N batches.  [default: after all frames]")  # fmt: skip
+@batch_option(128)
+@optimiser_option("sgd")
+@learning_rate_option(0.01)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
               help="bfloat16 multiplies in half the time where the processor or the accelerator knows it.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Of weights, order and everything else that is random.")  # fmt: skip
+@seed_option
 @json_option
 def train_cnn(
     dataset: str, root: Path | None, cache: Path | None, run: Path, faces: str, targets: str, as_json: bool,
@@ -79,9 +88,11 @@ def train_cnn(
     from emopipe.stages.train_cnn import TrainCnnConfig
     from emopipe.stages.train_cnn import train_cnn as train
 
-    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    if settings["literal_balance"] and settings["balance"] == "none":
+        raise click.UsageError("--literal-balance: is about --balance. Expected --balance max, mean or midpoint too.")
+    say_on_terminal("Reading the cache, then loading keras …")
     report = train(
-        TrainCnnConfig(targets=names, folds=folds_of(num_folds, fold, fold_rule), **settings),
+        TrainCnnConfig(targets=names_of(targets), folds=folds_of(num_folds, fold, fold_rule), **settings),
         dataset=dataset,
         root=resolve_root(dataset, root),
         cache=resolve_cache(cache, must_exist=True),

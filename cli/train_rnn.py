@@ -7,9 +7,27 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from .options import cache_option, fold_options, folds_of, json_option, resolve_cache, root_option
-from .progress import EpochLines
-from .sections import SectionedCommand
+from .options import (
+    balance_option,
+    batch_option,
+    cache_option,
+    epochs_option,
+    fold_options,
+    folds_of,
+    json_option,
+    learning_rate_option,
+    names_of,
+    optimiser_option,
+    patience_option,
+    resolve_cache,
+    root_option,
+    run_option,
+    seed_option,
+    targets_option,
+    task_option,
+)
+from .progress import EpochLines, say_on_terminal
+from .sections import Command
 
 _TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
 # option -> the heads that know what to do with it
@@ -26,115 +44,119 @@ _READ_BY = {
 }
 _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 
+
 _SECTIONS = {
-    "What is learned": ("run", "dataset", "root", "cache", "features", "audio", "taps", "task", "targets"),
-    "Folds of a corpus without splits": ("num_folds", "fold", "fold_rule"),
-    "The head": ("head", "cells", "layers", "units", "bidirectional", "dropout", "output_activation", "standardise"),
-    "Heads over taps": ("landmarks", "landmark_units", "fc_tap", "fc_units", "joint_units", "end_to_end"),
-    "Heads of sound": ("audio_units", "fusion_units", "channels", "pooling", "augment"),
-    "Windows": ("window", "stride", "gaps", "target", "sampling", "reduce"),
-    "Training": ("loss", "label_smoothing", "balance", "optimiser", "learning_rate", "schedule", "clip_value",
-                 "batch_size", "epochs", "patience", "select", "init", "device_resident", "seed"),
-}  # fmt: skip
-_EXAMPLE = "emopipe train-rnn --cells gru --layers 3 --cache cache --run runs/gru3"
+    "What it learns from": "dataset root cache features audio taps task targets num_folds fold fold_rule",
+    "Where it goes": "run init seed",
+    "The head": "head cells layers units bidirectional dropout output_activation standardise reduce",
+    "Heads over taps (cnn, cnn-1rnn, cnn-multi-rnn)": "landmarks landmark_units fc_tap fc_units joint_units end_to_end",
+    "Heads that listen (multimodal, spectrogram-cnn)": "audio_units fusion_units channels pooling augment",
+    "Windows": "window stride gaps target sampling",
+    "Learning": "loss label_smoothing optimiser learning_rate schedule clip_value batch_size balance epochs patience "
+    "select device_resident",
+}
+_EXAMPLES = (
+    "emopipe train-rnn --cells gru --layers 3 --run runs/gru3",
+    "emopipe train-rnn --units 64 --window 50 --folds 5 --fold 0 --run runs/gru",
+    "emopipe train-rnn --head cnn-multi-rnn --tap pool2:gap --tap pool5:gap --tap fc --landmarks --run runs/taps",
+)
 
 
-@click.command("train-rnn", cls=SectionedCommand, sections=_SECTIONS, example=_EXAMPLE)
+@click.command("train-rnn", cls=Command, sections=_SECTIONS, examples=_EXAMPLES)
 @click.option("--dataset", default=None, metavar="NAME", help="Corpus.  [default: the only one in the cache]")
 @root_option
 @cache_option
-@click.option(
-    "--run", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Run folder; a killed run goes on."
-)
-@click.option("--features", default="", metavar="FINGERPRINT", help="Which features, where the cache has several sets.")
+@run_option
+@click.option("--features", default="", metavar="FINGERPRINT",
+              help="Which features of faces, where the cache holds several sets; see: emopipe cache list.")  # fmt: skip
 @click.option("--audio", default="", metavar="FINGERPRINT",
               help="Which features of sound, to learn from them alone or, with --head multimodal, beside those of "
               "faces.")  # fmt: skip
 @click.option("--tap", "taps", multiple=True, metavar="NAME",
-              help="Taps, side by side; repeatable; for heads over taps also fc.  [default: all]")  # fmt: skip
+              help="Read this tap; repeatable, side by side. For heads over taps also fc, the layer that they make.  "
+              "[default: all; for heads over taps they must be named]")  # fmt: skip
 @click.option("--head", type=click.Choice(["rnn", "mean", "multimodal", "spectrogram-cnn", *_TAP_HEADS]), default="rnn",
-              show_default=True, help="multimodal: an RNN for the picture, one for the sound, a layer over both. "
-              "spectrogram-cnn: convolutions over log-mel rows. The last three are heads over taps: fc over the last "
-              "pooled features and the landmarks, frame by frame; one RNN for all taps; one RNN for each.")  # fmt: skip
+              show_default=True, help="rnn: recurrent layers. mean: the mean over a window. multimodal: an RNN for the "
+              "picture, one for the sound, a layer over both. spectrogram-cnn: convolutions over log-mel rows. Over "
+              "taps: cnn, frame by frame; cnn-1rnn, one RNN for all of them; cnn-multi-rnn, an RNN for "
+              "each.")  # fmt: skip
 @click.option("--landmarks", is_flag=True, help="Join the 68 landmarks to what feeds fc.")
 @click.option("--landmark-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Units of a layer between the landmarks and fc.")  # fmt: skip
+              help="Units of a layer between the landmarks and fc; 0 for none.")  # fmt: skip
 @click.option("--fc-tap", default="", metavar="NAME", help="The tap that feeds fc.  [default: the last one named]")
 @click.option("--fc-units", type=click.IntRange(1), default=4096, show_default=True, metavar="N", help="Units of fc.")
 @click.option("--joint-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Units of a layer over the joined RNNs.")  # fmt: skip
+              help="Units of a layer over the joined RNNs; 0 for none.")  # fmt: skip
 @click.option("--audio-units", default="", metavar="N,N,…",
-              help="Units of the layers over the sound.  [default: those of --units]")  # fmt: skip
+              help="multimodal: units of the layers over the sound.  [default: those of --units]")  # fmt: skip
 @click.option("--fusion-units", type=click.IntRange(1), default=64, show_default=True, metavar="N",
-              help="Units of the layer over picture and sound.")  # fmt: skip
-@click.option("--channels", default="", metavar="N,N,…", help="Maps of each convolution.  [default: 16,32,64,96]")
+              help="multimodal: units of the layer over picture and sound.")  # fmt: skip
+@click.option("--channels", default="", metavar="N,N,…",
+              help="spectrogram-cnn: maps of each convolution.  [default: 16,32,64,96]")  # fmt: skip
 @click.option("--pooling", type=click.Choice(["mean-max", "gru"]), default="mean-max", show_default=True,
-              help="How the steps behind the convolutions become one.")  # fmt: skip
+              help="spectrogram-cnn: how the steps behind the convolutions become one.")  # fmt: skip
 @click.option("--augment/--no-augment", default=True, show_default=True,
-              help="Show every spectrogram another way each time.")  # fmt: skip
+              help="spectrogram-cnn: show every spectrogram another way each time.")  # fmt: skip
 @click.option("--standardise/--no-standardise", default=None,
               help="Bring features to the mean 0 and the variance 1 of the training rows.  [default: no; for "
               "spectrogram-cnn yes]")  # fmt: skip
 @click.option("--output-activation", type=click.Choice(["linear", "tanh", "sigmoid"]), default="linear",
-              show_default=True, help="Of numbers; sigmoid for intensities in [0, 1].")  # fmt: skip
+              show_default=True,
+              help="Of a head that predicts numbers; sigmoid for intensities in [0, 1].")  # fmt: skip
 @click.option("--end-to-end", is_flag=True, help="Train the CNN that made the features too, on cached crops.")
 @click.option("--init", "init", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="RUN",
-              help="Begin with the weights of this run.")  # fmt: skip
+              help="Begin with the weights of this run.  [default: random ones]")  # fmt: skip
 @click.option("--reduce", type=click.Choice(["median", "mean"]), default="median", show_default=True,
               help="How frames become one value where clips have one label each.")  # fmt: skip
-@click.option("--optimiser", type=click.Choice(["sgd", "adam"]), default="sgd", show_default=True,
-              help="sgd has a momentum of 0.9.")  # fmt: skip
 @click.option("--cells", type=click.Choice(["simple", "gru", "lstm"]), default=None,
-              help="Of the recurrent layers.  [default: gru; for multimodal lstm]")  # fmt: skip
-@click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Recurrent layers.")
-@click.option("--units", default="", metavar="N,N,…", help="Units per layer.  [default: 100 for one, "
-              "100,100,50; for multimodal and the GRU of spectrogram-cnn 64]")  # fmt: skip
+              help="Kind of the recurrent cells.  [default: gru; for multimodal lstm]")  # fmt: skip
+@click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N",
+              help="Number of recurrent layers; other numbers than 1 and 3 need --units.")  # fmt: skip
+@click.option("--units", default="", metavar="N,N,…", help="Units of each recurrent layer.  [default: 100 for one "
+              "layer, 100,100,50 for three; 128,128 over taps; 64 for multimodal and the GRU of "
+              "spectrogram-cnn]")  # fmt: skip
 @click.option("--bidirectional", is_flag=True, help="Let every layer also read backwards.")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=None,
-              help="Share of a recurrent layer's outputs that is dropped.  [default: 0; for heads over taps 0.8 after "
-              "the first of two; for multimodal 0.5 and for spectrogram-cnn 0.4 of what feeds the output]")  # fmt: skip
-@click.option(
-    "--window", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Frames per window."
-)
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=None, metavar="P",
+              help="Share of a recurrent layer's outputs that training drops.  [default: 0; for heads over taps 0.8 "
+              "after the first of two; for multimodal 0.5 and for spectrogram-cnn 0.4 of what feeds the "
+              "output]")  # fmt: skip
+@click.option("--window", type=click.IntRange(1), default=100, show_default=True, metavar="N",
+              help="Frames of a window, or rows of sound.")  # fmt: skip
 @click.option("--stride", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-              help="Frames from one training window to the next.")  # fmt: skip
+              help="Frames from one window to the next; with 1 they overlap by all frames but one.")  # fmt: skip
 @click.option("--gaps", type=click.Choice(["drop", "hold"]), default=None,
-              help="No window across a missing face, or the last face held.  [default: drop; for heads over taps "
-              "hold]")  # fmt: skip
+              help="drop: no window reaches across a missing face; hold: the last face stands in.  [default: drop; for "
+              "heads over taps hold]")  # fmt: skip
 @click.option("--target", type=click.Choice(["last", "next", "every", "clip"]), default=None,
-              help="A window gives the label of its last frame, of the next one, of every frame, as heads over taps "
-              "do, or of the clip as a whole.  [default: last]")  # fmt: skip
+              help="A window gives the label of its last frame, of the next one, of every frame, or of the clip as a "
+              "whole.  [default: last; for heads over taps every, the only one they know]")  # fmt: skip
 @click.option("--sampling", type=click.Choice(["uniform", "all", "random", "motion"]), default="uniform",
               show_default=True, help="Which frames of a clip are its window, for --target clip: evenly spaced, the "
               "first ones, random ones, or as far apart as the face moves.")  # fmt: skip
-@click.option(
-    "--task", default=None, metavar="NAME", help="What to predict (va, expr).  [default: the dataset's first]"
-)
+@task_option
 @fold_options
-@click.option("--targets", default="", metavar="NAMES", help="Some of the task's targets only.")
+@targets_option
 @click.option("--loss", type=click.Choice(["ccc", "mse", "crossentropy"]), default=None,
-              help="What training makes small.  [default: ccc, for classes crossentropy]")  # fmt: skip
+              help="What training makes small: 1 - CCC, the squared error, or for classes the cross-entropy.  "
+              "[default: ccc; for classes crossentropy]")  # fmt: skip
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
-              help="Share of a class's probability that is dealt out to all classes.")  # fmt: skip
+              metavar="P", help="For classes: share of a class's probability that is dealt out to all.")  # fmt: skip
 @click.option("--schedule", type=click.Choice(["inverse", "cosine"]), default="inverse", show_default=True,
               help="How the learning rate falls: a little with every step, or along a cosine to 0.")  # fmt: skip
 @click.option("--select", type=click.Choice(["ccc", "pearson", "macro_f1", "uar"]), default=None,
-              help="The dev score that picks the best epoch.  [default: ccc; for classes macro_f1; for three and more "
-              "numbers per clip learned by mse pearson]")  # fmt: skip
-@click.option("--balance", type=click.Choice(["none", "max", "mean", "midpoint"]), default="none", show_default=True,
-              help="Thin out windows whose target lies in a crowded cell.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="At most so many.")
-@click.option("--patience", type=click.IntRange(1), default=10, show_default=True, metavar="N",
-              help="Stop after so many epochs without a better dev score.")  # fmt: skip
-@click.option("--batch", "batch_size", type=click.IntRange(1), default=256, show_default=True, metavar="N",
-              help="Windows per step.")  # fmt: skip
-@click.option("--learning-rate", type=float, default=0.01, show_default=True, metavar="R",
-              help="Of the first step.")  # fmt: skip
-@click.option("--clip-value", type=float, default=None, metavar="V", help="Largest part of a gradient.")
+              help="The score on dev that picks the best epoch.  [default: ccc; for classes macro_f1; for three and "
+              "more numbers per clip learned by mse pearson]")  # fmt: skip
+@optimiser_option("sgd")
+@learning_rate_option(0.01)
+@batch_option(256)
+@balance_option
+@epochs_option
+@patience_option
+@click.option("--clip-value", type=click.FloatRange(0, min_open=True), default=None, metavar="V",
+              help="Largest part of a gradient.  [default: no limit]")  # fmt: skip
 @click.option("--device-resident", is_flag=True,
               help="Hold all features on the accelerator; changes nothing but the speed.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="Of weights, order and everything else that is random.")  # fmt: skip
+@seed_option
 @json_option
 def train_rnn(
     dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: str, targets: str,
@@ -153,7 +175,7 @@ def train_rnn(
     from emopipe.stages.rnn_config import TrainRnnConfig
     from emopipe.stages.train_rnn import train_rnn as train
 
-    _check_options(head, taps, landmarks, target, pooling)
+    _check_options(head, taps, landmarks, target, pooling, units)
     over_taps = head in _TAP_HEADS
     if head in ("multimodal", "spectrogram-cnn"):
         settings |= {"taps": taps} | _head_of_sound(
@@ -182,11 +204,12 @@ def train_rnn(
             sampling=sampling,
         ),
         select=select or "",
-        targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        targets=names_of(targets),
         folds=folds_of(num_folds, fold, fold_rule),
         init="" if init is None else str(init),
         **settings,
     )
+    say_on_terminal("Reading the cache, then loading keras …")
     report = train(
         config,
         cache=resolve_cache(cache, must_exist=True),
@@ -219,7 +242,9 @@ def _head_of_sound(
     return {"spectrogram_head": SpectrogramHeadConfig(pooling=pooling, augment=augment, **chosen)}
 
 
-def _check_options(head: str, taps: tuple[str, ...], landmarks: bool, target: str | None, pooling: str) -> None:
+def _check_options(
+    head: str, taps: tuple[str, ...], landmarks: bool, target: str | None, pooling: str, units: str
+) -> None:
     """Refuse options that this head would not look at."""
     context = click.get_current_context()
     given = [name for name in _READ_BY if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
@@ -231,6 +256,10 @@ def _check_options(head: str, taps: tuple[str, ...], landmarks: bool, target: st
             raise click.UsageError(f"{option}: is for the layer fc. Expected --tap fc too.")
         if name == "landmark_units" and not landmarks:
             raise click.UsageError(f"{option}: is for the landmarks. Expected --landmarks too.")
+        if name == "layers" and units and context.params["layers"] != len(_numbers(units)):
+            raise click.UsageError(
+                f"--layers {context.params['layers']}: --units {units} says another number of layers."
+            )
         if name in ("stride", "reduce") and target == "clip":
             raise click.UsageError(f"{option}: a clip is one window under --target clip.")
         if name == "units" and head == "spectrogram-cnn" and pooling != "gru":
@@ -241,6 +270,6 @@ def _check_options(head: str, taps: tuple[str, ...], landmarks: bool, target: st
 
 def _numbers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(word) for word in text.split(",") if word.strip())
+        return tuple(int(word) for word in names_of(text))
     except ValueError as error:
         raise click.BadParameter(f"expected numbers with commas, as 100,100,50. Received: '{text}'.") from error

@@ -64,9 +64,10 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the folder may not be one
-            partial.unlink(missing_ok=True)
         raise storage_error(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the renaming; the folder may not be one
+            partial.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

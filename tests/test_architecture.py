@@ -9,7 +9,7 @@ import pytest
 from emopipe_cli.main import _COMMANDS
 
 ROOT = Path(__file__).parents[1]
-FLOOR_0 = {"errors", "typing", "registry", "files", "version"}
+FLOOR_0 = {"errors", "typing", "registry", "files", "processes", "version"}
 FLOOR_1 = {"records", "config", "timeline", "metrics", "class_metrics", "bootstrap", "provenance"}
 FLOOR_OF_FOLDER = {
     "media": 2,

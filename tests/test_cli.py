@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 
 import click
 import pytest
 from emopipe_cli.main import emopipe
+from emopipe_cli.train_rnn import train_rnn
 
 from emopipe.store.cache import Cache
 
@@ -39,36 +39,50 @@ def test_help_loads_nothing_heavy():
         assert f"  {command} " in done.stdout
 
 
-def all_commands(group=emopipe, words=()):
-    """(words, command) of every command that does something."""
+def commands(group=emopipe, path=()):
+    """Every command and subcommand with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
+        yield (*path, name), command
         if isinstance(command, click.Group):
-            yield from all_commands(command, (*words, name))
-        else:
-            yield (*words, name), command
+            yield from commands(command, (*path, name))
 
 
-FOUND = list(all_commands())
-COMMANDS = pytest.mark.parametrize(("words", "command"), FOUND, ids=[" ".join(words) for words, _ in FOUND])
-
-
-@COMMANDS
-def test_every_command_has_help_with_every_option_in_it_once(call, words, command):
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*each, id=" ".join(each[0])) for each in commands()])
+def test_every_command_and_every_option_has_help(call, monkeypatch, words, command):
+    monkeypatch.setenv("COLUMNS", "80")
     outcome = call(*words, "--help")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"Usage: emopipe {' '.join(words)}")
-    begins = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", outcome.out, re.MULTILINE)
-    options = [parameter.opts[-1] for parameter in command.params if isinstance(parameter, click.Option)]
-    assert sorted(begins) == sorted([*options, "--help"])
+    examples = [line for line in outcome.out.splitlines() if line.startswith("  emopipe ")]
+    assert not [line for line in outcome.out.splitlines() if len(line) > 80 and line not in examples]
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        about = (option.help or "").partition("  [default")[0]
+        assert about.strip() and not about.startswith("["), f"{option.name}: says its default and not what it is"
+        assert about.strip()[-1] in ".)", about
+        choices = isinstance(option.type, click.Choice)
+        assert option.is_flag or option.metavar or choices, f"{option.name}: what does it take?"
+    assert not hasattr(command, "sections") or set().union(*command.sections.values(), ()) <= {
+        option.name for option in command.params
+    }
 
 
-@COMMANDS
-def test_every_option_says_what_it_is(words, command):
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help and not parameter.help.startswith("[default"), parameter.opts
+def test_every_example_of_the_help_names_options_that_there_are():
+    for words, command in commands():
+        for example in getattr(command, "examples", ()):
+            told = example.split()
+            assert told[: len(words) + 1] == ["emopipe", *words]
+            known = {name for option in command.params for name in option.opts}
+            assert {word for word in told if word.startswith("--")} <= known, example
+
+
+def test_the_listed_heads_are_those_that_train_rnn_takes(call):
+    listed = [line.split()[0] for line in call("list", "heads").out.splitlines()]
+    (head,) = (option for option in train_rnn.params if option.name == "head")
+    assert sorted(listed) == sorted(head.type.choices)
 
 
 def test_planning_and_faces_load_no_keras(where):

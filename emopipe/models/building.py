@@ -1,8 +1,6 @@
 """Building a settled backbone: from its plan to one call from crops to vectors."""
 
-import multiprocessing
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +23,7 @@ from emopipe.models.engines import (
 )
 from emopipe.models.taps import attach
 from emopipe.models.weights import keep, load_network, load_weights
+from emopipe.processes import deaf_children, process_pool
 from emopipe.records import CROP_SIZE_PX
 from emopipe.typing import Floats, Image
 
@@ -122,10 +121,11 @@ def _export_apart(plan: BackbonePlan, path: Path) -> None:
     Raises:
         WeightsError: as `export`, or the process died.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with process_pool(1) as pool:
         try:
-            pool.submit(export, plan, path).result()
+            with deaf_children():
+                exported = pool.submit(export, plan, path)
+            exported.result()
         except BrokenProcessPool as error:
             raise WeightsError(
                 f"{plan.name}: the process that exports it to ONNX died; it takes about 3 GB for ResNet50.\n"

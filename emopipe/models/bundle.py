@@ -9,6 +9,7 @@ predictions/    <split>.csv and its scores <split>.json, written by `evaluate`
 report.html     written by `report`
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -143,6 +144,9 @@ def place_file(source: Path, target: Path) -> None:
         partial.replace(target)
     except OSError as error:
         raise storage_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the renaming
+            partial.unlink()
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,18 +55,34 @@ def list_sets(cache: Cache) -> list[CachedSet]:
     return sets
 
 
-def find_damage(cache: Cache) -> list[Damage]:
-    """Hash every shard again; what is wrong with each that is not sound."""
-    return [damage for _, damage in cache.verify(cache.records()) if damage is not None]
+def find_damage(cache: Cache, on_shard: Callable[[int, int], None] | None = None) -> list[Damage]:
+    """Hash every shard again; what is wrong with each that is not sound.
+
+    Args:
+        cache: the cache.
+        on_shard: called with (shards done, shards in all).
+    """
+    records, found = cache.records(), []
+    for done, (_, damage) in enumerate(cache.verify(records), start=1):
+        if damage is not None:
+            found.append(damage)
+        if on_shard:
+            on_shard(done, len(records))
+    return found
 
 
-def repair(cache: Cache, progress: Progress) -> list[ExtractReport]:
+def repair(cache: Cache, progress: Progress, on_shard: Callable[[int, int], None] | None = None) -> list[ExtractReport]:
     """Drop the clips whose bytes are not sound, and make just those again from their videos.
+
+    Args:
+        cache: the cache.
+        progress: told what is made again.
+        on_shard: as of `find_damage`.
 
     Raises:
         EmopipeError: the corpus that they came from is not where it was.
     """
-    damaged = find_damage(cache)
+    damaged = find_damage(cache, on_shard)
     lost: dict[str, set[str]] = defaultdict(set)
     for damage in damaged:
         if damage.lost:

@@ -103,14 +103,20 @@ class CheckReport:
         return "\n".join(printable(line) for line in lines)
 
 
-def check(adapter: Adapter, manifest: Manifest, probe: Callable[[Path], VideoInfo] = probe_video) -> CheckReport:
+def check(
+    adapter: Adapter,
+    manifest: Manifest,
+    probe: Callable[[Path], VideoInfo] = probe_video,
+    on_medium: Callable[[int, int], None] | None = None,
+) -> CheckReport:
     """Read every label and look at every medium of a corpus; nothing is decoded beyond a video's first frame.
 
     Args:
         manifest: what `adapter.scan` found.
         probe: what reads a container's header.
+        on_medium: called with (clips looked at, clips in all).
     """
-    frames, bad_media, stubs = _count_frames(manifest, probe)
+    frames, bad_media, stubs = _count_frames(manifest, probe, on_medium)
     bad_labels: dict[Path, ManifestError] = {}
     notes = list(manifest.notes)
     tasks = {task: _check_task(adapter, manifest, task, frames, bad_labels, notes) for task in adapter.tasks}
@@ -139,12 +145,14 @@ def _one_line(message: object) -> str:
 
 
 def _count_frames(
-    manifest: Manifest, probe: Callable[[Path], VideoInfo]
+    manifest: Manifest, probe: Callable[[Path], VideoInfo], on_medium: Callable[[int, int], None] | None
 ) -> tuple[dict[Path, int | None], list[str], list[str]]:
     """Medium -> declared frames (None when not declared), one line per bad medium, and the LFS pointers."""
     frames: dict[Path, int | None] = {}
     bad, stubs = [], []
-    for clip in manifest.clips:
+    for done, clip in enumerate(manifest.clips, start=1):
+        if on_medium:
+            on_medium(done, len(manifest.clips))
         if clip.media in frames:
             continue
         frames[clip.media] = None

@@ -17,6 +17,7 @@ import numpy as np
 
 from emopipe.errors import CorruptShardError, EmopipeError, RunError
 from emopipe.faces.normalisation import InputSpec, normalise
+from emopipe.processes import deaf_children
 from emopipe.records import CROP_SIZE_PX
 from emopipe.stages.labelled import LabelledClip
 from emopipe.store.reader import ShardReader
@@ -90,7 +91,8 @@ class CropReaders:
         for _ in range(num_processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            process.start()
+            with deaf_children():
+                process.start()
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
@@ -297,5 +299,5 @@ def _serve(connection: Connection) -> None:
                     break
                 connection.send(len(crops))
                 connection.send_bytes(crops.data.cast("B"))
-    except (EOFError, OSError, KeyboardInterrupt):
+    except (EOFError, OSError):
         return  # the training is over, or its process is gone

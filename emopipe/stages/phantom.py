@@ -1,13 +1,12 @@
 """Making the phantom corpus: generated faces whose true labels are known, in an official layout."""
 
+import contextlib
 import hashlib
 import io
-import multiprocessing
-import os
+import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,17 +29,19 @@ from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ
 from emopipe.errors import ConfigError, MediaError
 from emopipe.faces.detection import detect_images, load_detector
 from emopipe.faces.landmarks import load_landmarker, predictor_square
-from emopipe.files import storage_error, write_json, write_whole
+from emopipe.files import write_json, write_whole
 from emopipe.media.video import write_video
+from emopipe.processes import deaf_children, process_pool
 from emopipe.typing import Bools, Image
 from emopipe.version import __version__
 
 DEFAULT_PORTRAIT = "skimage.data.astronaut"  # NASA, public domain; comes with scikit-image
 PORTRAIT_SUFFIXES = (".jpg", ".jpeg", ".png")
 CROP_QUALITY = 92
+_UNFINISHED = ".unfinished"  # folder of what a corpus is to become, and the digests of what is finished
 
 OnVideo = Callable[[int, int], None]
-WorkType = TypeVar("WorkType")
+WorkType = TypeVar("WorkType", "_Work", "_Stills")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class _Stills:
     sitting: Sitting
     portrait: Portrait
 
+    @property
+    def name(self) -> str:
+        """Of the subject."""
+        return self.sitting.name
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -71,6 +77,11 @@ class _Work:
     settings: PhantomSettings
     video: VideoPlan
     portraits: tuple[Portrait, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the video."""
+        return self.video.name
 
 
 def make_phantom(
@@ -83,11 +94,11 @@ def make_phantom(
     """Write a phantom corpus.
 
     The same settings and portraits give the same labels, byte for byte, and the same pixels before encoding; how many
-    workers there are changes nothing. `phantom.json` keeps the settings, the portraits and a digest of the pixels. The
-    folder gets its name when all of it is written; what is left of a process that was killed is removed.
+    workers there are changes nothing. `phantom.json` keeps the settings, the portraits and a digest of the pixels.
+    A call that was stopped goes on with what it had not finished.
 
     Args:
-        folder: where to; must be empty or absent.
+        folder: where to; must be empty or absent, or hold what a stopped call with the same settings left.
         settings: layout, subjects, length, seed, size.
         faces: folder of portraits, searched with its folders; one identity for each subject. None for one photograph
             that comes with scikit-image, given another shape and colour for each subject.
@@ -95,24 +106,35 @@ def make_phantom(
         on_video: called with (videos done, videos in all); with subjects where there are stills.
 
     Raises:
-        ConfigError: `folder` is not empty, or there are fewer portraits than subjects.
+        ConfigError: `folder` holds something else, or there are fewer portraits than subjects.
         StorageError: the disk is full or the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: expected an empty or absent folder for the phantom corpus. Choose another.")
+    _check_folder(folder)
     portraits = load_portraits(faces, settings)
+    _begin(folder, settings, portraits)
     make = _make_stills if settings.layout in STILL_LAYOUTS else _make_videos
-    partial = folder.with_name(f".{folder.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-        report = make(partial, settings, portraits, num_workers, on_video)
-        try:
-            partial.replace(folder)
-        except OSError as error:
-            raise storage_error(folder, error) from error
-        return report
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    report = make(folder, settings, portraits, num_workers, on_video)
+    shutil.rmtree(folder / _UNFINISHED)
+    return report
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _UNFINISHED).is_dir())):
+        raise ConfigError(f"{folder}: expected an empty or absent folder for the phantom corpus. Choose another.")
+
+
+def _begin(folder: Path, settings: PhantomSettings, portraits: list[Portrait]) -> None:
+    """Note what the corpus is to become; refuse to go on with another one, and clear away what broke off."""
+    path = folder / _UNFINISHED / "phantom.json"
+    wanted = {"settings": asdict(settings), "portraits": [portrait.source for portrait in portraits]}
+    if path.exists() and json.loads(path.read_text()) != wanted:
+        raise ConfigError(
+            f"{folder}: holds an unfinished corpus of other settings or portraits.\n"
+            "Expected those that it was begun with. Choose another folder, or delete this one."
+        )
+    for partial in [*folder.rglob(".*.partial")]:
+        partial.unlink()
+    write_json(path, wanted)
 
 
 def _make_videos(
@@ -121,7 +143,7 @@ def _make_videos(
     layout = _layout_of(settings)
     videos = layout.plan(settings)
     work = [_Work(folder, settings, video, tuple(portraits[clip.subject] for clip in video.clips)) for video in videos]
-    digests = _all_rendered(render_video, work, num_workers, on_video)
+    digests = _all_rendered(folder, render_video, work, num_workers, on_video)
     layout.write_lists(folder, settings, videos)
     reaction = REACTION_LAYOUTS.get(settings.layout)
     has_splits = reaction is None or reaction.has_splits
@@ -151,7 +173,7 @@ def _make_stills(
     layout = STILL_LAYOUTS[settings.layout]
     sittings = layout.plan(settings)
     work = [_Stills(folder, settings, sitting, portraits[sitting.subject]) for sitting in sittings]
-    digests = _all_rendered(_render_stills, work, num_workers, on_video)
+    digests = _all_rendered(folder, _render_stills, work, num_workers, on_video)
     clips = {
         clip_id_of(layout, path): {"subject": sitting.name, "split": None, "picture": path}
         for sitting in sittings
@@ -164,46 +186,43 @@ def _make_stills(
 
 
 def _all_rendered(
+    folder: Path,
     render: Callable[[WorkType], tuple[str, str]],
     work: list[WorkType],
     num_workers: int,
     on_video: OnVideo | None,
 ) -> dict[str, str]:
-    """Name -> pixel digest of each piece of work, once all are done."""
+    """Name -> pixel digest of each piece of work, once all are done; what a stopped call had done is kept."""
     digests = {}
-    for name, digest in _rendered(render, work, num_workers):
+    for item in work:
+        with contextlib.suppress(FileNotFoundError):
+            digests[item.name] = _digest_path(folder, item.name).read_text()
+    pending = [item for item in work if item.name not in digests]
+    if on_video:
+        on_video(len(digests), len(work))
+    for name, digest in _rendered(render, pending, num_workers):
+        write_whole(_digest_path(folder, name), digest.encode())
         digests[name] = digest
         if on_video:
             on_video(len(digests), len(work))
     return digests
 
 
+def _digest_path(folder: Path, name: str) -> Path:
+    return folder / _UNFINISHED / f"{name}.sha256"
+
+
 def _rendered(
     render: Callable[[WorkType], tuple[str, str]], work: list[WorkType], num_workers: int
 ) -> Iterator[tuple[str, str]]:
-    if num_workers <= 1:
+    if num_workers <= 1 or not work:
         yield from map(render, work)
         return
-    context = multiprocessing.get_context("spawn")
-    num_processes = min(num_workers, len(work))
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_end_with_parent) as pool:
-        try:
-            for future in as_completed([pool.submit(render, item) for item in work]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent is killed; the pool alone would leave it waiting for ever."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with process_pool(min(num_workers, len(work))) as pool:
+        with deaf_children():
+            futures = [pool.submit(render, item) for item in work]
+        for future in as_completed(futures):
+            yield future.result()
 
 
 def _render_stills(work: _Stills) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import _thread
 import multiprocessing
 import queue
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -10,13 +11,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from emopipe.errors import EmopipeError
+from emopipe.processes import deaf_children, interrupt_on_sigterm
 from emopipe.stages.extract_report import ExtractReport, Progress
 from emopipe.stages.one_process import extract_clips
 from emopipe.stages.spec import ExtractSpec, settle
 from emopipe.store.cache import Cache
 
 _POLL_S = 0.05
-_LAST_WORDS_S = 60.0  # for workers to commit what they have finished after Ctrl-C
+_LAST_WORDS_S = 60.0  # for workers to commit what they have finished, and to tell of it
 
 
 def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport:
@@ -32,19 +34,14 @@ def extract_with_workers(spec: ExtractSpec, progress: Progress) -> ExtractReport
     faces_spec = replace(spec, only="faces", audio=None)
     workers = [context.Process(target=_work, args=(faces_spec, channel), daemon=True) for _ in range(spec.workers)]
     crew = _Crew(list(workers), channel, progress, counts_frames=spec.only == "faces")
-    for worker in workers:
-        worker.start()
     try:
+        with deaf_children():
+            for worker in workers:
+                worker.start()
         report = extract_clips(spec, progress, crew.is_working)
         crew.wait()
-    except KeyboardInterrupt:
-        for worker in workers:
-            worker.join(_LAST_WORDS_S)
-        raise
     finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
+        _stop([worker for worker in workers if worker.pid is not None])
     crew.merge_into(report)
     return report
 
@@ -110,14 +107,26 @@ class _Teller:
         self._channel.put(("error", sentence))
 
 
+def _stop(workers: list[BaseProcess]) -> None:
+    """End those that are still at work, once they have committed what they have finished."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(_LAST_WORDS_S)
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
 def _work(spec: ExtractSpec, channel: Any) -> None:
+    interrupt_on_sigterm()
     threading.Thread(target=_stop_with_parent, args=(channel,), daemon=True).start()
     try:
         channel.put(("report", extract_clips(spec, _Teller(channel))))
     except EmopipeError as error:
         channel.put(("error", str(error)))
     except KeyboardInterrupt:
-        return  # the parent says it
+        channel.cancel_join_thread()  # the parent says it, and reads no more
 
 
 def _stop_with_parent(channel: Any) -> None:
@@ -126,4 +135,4 @@ def _stop_with_parent(channel: Any) -> None:
     if parent is not None:
         parent.join()
         channel.cancel_join_thread()  # nobody reads it any more
-        _thread.interrupt_main()
+        _thread.interrupt_main(signal.SIGTERM)

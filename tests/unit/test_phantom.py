@@ -304,16 +304,25 @@ def test_held_back_labels_lie_beside_the_truth(tmp_path):
     assert seen == {"train", "dev", "test"}
 
 
-def test_a_stopped_phantom_leaves_nothing_and_the_same_call_makes_it(tmp_path):
-    def stop(done: int, of: int) -> None:
-        raise KeyboardInterrupt
-
+def test_a_stopped_phantom_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path):
     small = PhantomSettings("affwild2", 2, 1, 7, 192, 144)
+    make_phantom(tmp_path / "whole", small)
+    rendered = []
+
+    def stop(done: int, of: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
         make_phantom(tmp_path / "corpus", small, on_video=stop)
-    assert list(tmp_path.iterdir()) == []
-    make_phantom(tmp_path / "corpus", small)
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+    with pytest.raises(ManifestError):
+        Phantom().scan(tmp_path / "corpus")  # it is not there before it is whole
+    with pytest.raises(ConfigError, match="other settings"):
+        make_phantom(tmp_path / "corpus", PhantomSettings("affwild2", 2, 1, 8, 192, 144))
+    make_phantom(tmp_path / "corpus", small, on_video=lambda done, of: rendered.append(done))
+    assert rendered[0] == 1  # the first video was kept
+    assert texts_of(tmp_path / "corpus") == texts_of(tmp_path / "whole")
+    assert pixels_of(tmp_path / "corpus") == pixels_of(tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -321,8 +330,8 @@ def test_workers_end_when_the_program_is_killed(tmp_path):
     options = ("--layout", "affwild2", "--subjects", "8", "--seconds", "60", "--workers", "2")
     command = [sys.executable, *PROGRAM, "phantom", str(tmp_path / "corpus"), *options]
     killed = subprocess.Popen(command, stderr=subprocess.PIPE)  # its workers hold the other end too
-    while not list(tmp_path.rglob("*.mp4")):
+    while not list(tmp_path.rglob(".*.partial")) and not list(tmp_path.rglob("*.mp4")):
         time.sleep(0.05)
     killed.kill()
     killed.communicate(timeout=60)  # returns when the last of them is gone
-    assert not (tmp_path / "corpus").exists()
+    assert not (tmp_path / "corpus" / "phantom.json").exists()
