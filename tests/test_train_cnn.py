@@ -71,6 +71,7 @@ def test_it_learns_and_extract_takes_what_it_made(train, tmp_path):
 
     network = keras.saving.load_model(run.network)
     assert not any("ugment" in layer.name for layer in network.layers)
+    assert run.content["num_parameters"] == network.count_params()
     crops = np.stack([RUNNER["crop_of"](valence, 0.0) for valence in (-0.8, 0.0, 0.8)])
     predicted = network.predict(normalise(crops, plan.input), verbose=0)
     assert predicted.shape == (3, 2)
