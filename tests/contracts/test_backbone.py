@@ -195,7 +195,7 @@ def test_a_plan_names_everything_that_changes_the_numbers(name):
     default = resolve_backbone(name, "none", device="cpu")
     assert default.config.taps == architecture.default_taps
     assert default.config.input_range == architecture.input.value_range
-    maps = [f"{friendly}:gap" for friendly, place in architecture.places.items() if len(place.shape) == 3]
+    maps = [f"{friendly}:gap" for friendly, place in architecture.places.items() if not place.pooling]
     other_tap = next(tap for tap in (*maps, *taps_of(name)) if tap not in taps_of(name) or len(taps_of(name)) > 1)
     others = [plan_of(name, [other_tap]),
               plan_of(name, input_range="0..255"), plan_of(name, engine="onnxruntime")]  # fmt: skip
