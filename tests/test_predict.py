@@ -203,7 +203,7 @@ def test_one_bad_video_does_not_stop_the_others(made, call, tmp_path):
     done = call("predict", made.head, tmp_path / "notes.mp4", tmp_path / "gone.mp4", made.dev_video,
                 "--out", tmp_path / "out", "--json")  # fmt: skip
     assert done.code == 1
-    bad, gone, good = done.json
+    bad, gone, good = done.json["recordings"]
     assert "notes.mp4" in bad["error"]
     assert "there is no such file" in gone["error"]
     assert (good["frames"], good["error"]) == (50, "")

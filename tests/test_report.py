@@ -19,9 +19,9 @@ from emopipe.bootstrap import Score
 from emopipe.errors import RunError
 from emopipe.models.bundle import open_run
 from emopipe.models.windows import WindowConfig
-from emopipe.stages.evaluate import evaluate, score
+from emopipe.stages.evaluate import score
 from emopipe.stages.fuse import fuse_decisions
-from emopipe.stages.fusion import predict_run
+from emopipe.stages.fusion import evaluate, predict_run
 from emopipe.stages.import_head import import_head
 from emopipe.stages.report import report_page, write_report
 from emopipe.stages.report_scores import main_score

@@ -554,5 +554,5 @@ def test_the_whole_way_on_the_command_line(made, call, tmp_path):
     done = call("predict", tmp_path / "sound", made.corpus / "x0.wav", made.corpus / f"{SILENT}.mp4", "--out",
                 tmp_path / "out", "--json")  # fmt: skip
     assert done.code == 1
-    assert [bool(each["error"]) for each in done.json] == [False, True]
+    assert [bool(each["error"]) for each in done.json["recordings"]] == [False, True]
     assert len(rows_of(tmp_path / "out" / "x0.csv")) == 1
