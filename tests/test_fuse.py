@@ -561,7 +561,7 @@ def test_a_video_is_predicted_by_all_members_and_their_average_is_written(filmed
         assert done.code == 0, done.err
         found[name] = tmp_path / "out" / name
         (file,) = done.json["recordings"]
-        assert (file["frames"], file["error"]) == (25, None)
+        assert (file["frames"], file["error"]) == (25, "")
         assert sorted(path.name for path in found[name].iterdir()) == ["eve.csv", "eve_frames.csv"]
     for file, num_rows in (("eve.csv", 1), ("eve_frames.csv", 25)):
         fused, *each = (rows_of(found[name] / file) for name in ("run", "first", "second"))
