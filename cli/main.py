@@ -3,8 +3,10 @@
 import importlib
 import io
 import logging
+import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 import click
@@ -79,6 +81,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A KeyboardInterrupt that was lost in somebody's callback, the garbage collector's for one, comes once more."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def _what_is_kept(arguments: list[str]) -> str:
     """What to tell somebody who stopped a command."""
     if not arguments or arguments[0] not in _GOING_ON or "--smoke" in arguments:
@@ -91,7 +101,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, a terminal may take less
-    before = signal.signal(signal.SIGTERM, _stop)
+    before, sys.unraisablehook = signal.signal(signal.SIGTERM, _stop), _raise_again
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         # What a command gives to click's Exit comes back as a number here, and is not raised.
@@ -107,4 +117,5 @@ def main() -> None:
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = sys.__unraisablehook__
     sys.exit(code or 0)

@@ -1,4 +1,4 @@
-"""Ctrl-C and other processes: a terminal sends it to all of them at once, and only one of them knows what to do."""
+"""Ctrl-C: a terminal sends it to all processes at once, and Python raises it wherever the main thread happens to be."""
 
 import contextlib
 import multiprocessing
@@ -7,7 +7,34 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
 from types import FrameType
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """A KeyboardInterrupt that would be raised inside is raised at the end of the block.
+
+    HDF5 swallows one that is raised while it calls back into Python, and believes that a write has failed; an import of
+    TensorFlow that is broken off may take the process down. Outside the main thread, where none is raised, nothing is
+    done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {number: handler for number in _STOPPING if callable(handler := signal.getsignal(number))}
+    for number in before:
+        signal.signal(number, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            signal.raise_signal(received[0])
 
 
 @contextlib.contextmanager
@@ -17,6 +44,7 @@ def deaf_children() -> Iterator[None]:
     What a process is told to ignore it ignores from its first instruction on: no handler of its own could be there in
     time, and would leave the traceback of an import that broke off.
     """
+    resource_tracker.ensure_running()  # starting it later would end the block of the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

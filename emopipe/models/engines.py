@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from emopipe.errors import DeviceError, WeightsError
+from emopipe.processes import held_back
 from emopipe.typing import Floats
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def load_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow otherwise takes the whole accelerator, and the detector needs its share.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    with quiet_stderr():  # its start-up banner is not for the user, and no setting reaches the first lines of it
+    # Its start-up banner is not for the user, and no setting reaches the first lines of it.
+    with held_back(), quiet_stderr():
         import keras
 
     keras.config.set_image_data_format("channels_last")  # a user's keras.json may say otherwise

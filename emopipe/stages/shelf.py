@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from emopipe.processes import held_back
 from emopipe.stages.clip_queue import Job
 from emopipe.store.layout import ClipEntry, ShardHeader
 from emopipe.store.ledger import LedgerRow
@@ -31,10 +32,11 @@ class Shelf:
     def append(self, clip_id: str, rows: Mapping[str, Array]) -> None:
         """Add consecutive rows of a clip."""
         start = time.perf_counter()
-        if self._writer is None:
-            self._writer = ShardWriter(self._job.cache.folder, self._header, self._request)
-            self._opened = start
-        self._writer.append(clip_id, rows)
+        with held_back():  # a new writer is known before anything is raised
+            if self._writer is None:
+                self._writer = ShardWriter(self._job.cache.folder, self._header, self._request)
+                self._opened = start
+            self._writer.append(clip_id, rows)
         self._job.clock.add("write", time.perf_counter() - start)
 
     def finish(self, entry: ClipEntry) -> None:
@@ -57,11 +59,12 @@ class Shelf:
         if self._writer is None:
             return
         start = time.perf_counter()
-        writer, self._writer = self._writer, None
-        entries, self._entries = self._entries, []
-        writer.commit()
-        self._job.cache.ledger.write(done_row(entry, self._header.kind) for entry in entries)
-        self._job.claims.release(entry.key for entry in entries)
+        with held_back():  # shard, record, ledger and claims, or none of them
+            writer, self._writer = self._writer, None
+            entries, self._entries = self._entries, []
+            writer.commit()
+            self._job.cache.ledger.write(done_row(entry, self._header.kind) for entry in entries)
+            self._job.claims.release(entry.key for entry in entries)
         self._job.clock.add("write", time.perf_counter() - start)
 
     def abort(self) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from emopipe.errors import CorruptShardError
 from emopipe.files import sha256_of_file, storage_error, write_json
+from emopipe.processes import held_back
 from emopipe.provenance import library_versions, utc_now
 from emopipe.store.layout import (
     ENCODING_VERSION,
@@ -142,12 +143,13 @@ class ShardWriter:
     def abort(self) -> None:
         """Remove the partial file."""
         self._disk.error = self._disk.error or OSError(errno.ECANCELED, "given up")  # what is left need not be written
-        # A file with holes in it may not be fit to be closed; it is deleted either way.
-        with suppress(OSError, RuntimeError, ValueError):
-            self._file.close()
-        with suppress(OSError, ValueError):
-            self._disk.close()
-        self._partial.unlink(missing_ok=True)
+        with held_back():
+            # A file with holes in it may not be fit to be closed; it is deleted either way.
+            with suppress(OSError, RuntimeError, ValueError):
+                self._file.close()
+            with suppress(OSError, ValueError):
+                self._disk.close()
+            self._partial.unlink(missing_ok=True)
 
     def _append_field(self, group: h5py.Group, digest: ClipDigest, name: str, array: Array) -> None:
         is_tap = name.startswith("taps/")
@@ -209,7 +211,12 @@ class ShardWriter:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Turn a failed write into a StorageError, with nothing left behind."""
+        """Turn a failed write into a StorageError, with nothing left behind; Ctrl-C waits."""
+        with held_back(), self._cleared_away():
+            yield
+
+    @contextmanager
+    def _cleared_away(self) -> Iterator[None]:
         try:
             yield
             if self._disk.error is not None:
