@@ -64,4 +64,6 @@ def check(name: str, root: Path | None, as_json: bool) -> None:
         counter.close()
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.to_text())
     if report.problems:
-        raise click.ClickException(f"{name}: {'; '.join(report.problems)}.")
+        if as_json:
+            click.echo(f"emopipe: {name}: {'; '.join(report.problems)}.", err=True)
+        raise click.exceptions.Exit(1)

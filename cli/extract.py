@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .options import (
     cache_option,
@@ -32,6 +33,17 @@ _EXAMPLES = (
     "emopipe extract --dataset affwild2 --backbone vgg16 --tap pool2:gap --tap pool5:flat",
     "emopipe extract --dataset ravdess --only audio --audio-backbone log-mel --audio-bands 64",
 )
+
+_DETECTION = ("detector", "detector_weights", "detect_every", "working_size")
+_OF_FACES = (*_DETECTION, "alignment", "fps")
+_OF_FEATURES = ("backbone", "weights", "taps", "input_range", "input_size")
+_OF_AUDIO = tuple(_SECTIONS["Features of sound"].split())
+# --only -> the options that would change nothing.
+_UNREAD = {
+    "faces": (*_OF_FEATURES, *_OF_AUDIO),
+    "features": _OF_AUDIO,
+    "audio": (*_OF_FACES, *_OF_FEATURES, "workers"),
+}
 
 # What says how sound becomes features; without --audio-backbone there is nothing to say.
 _AUDIO_OPTIONS = (
@@ -166,6 +178,7 @@ def extract(as_json: bool, dry_run: bool, **options: Any) -> None:
 
     from .progress import Bar, say_on_terminal
 
+    _refuse_unread(options)
     spec = _spec(**options)
     say_on_terminal(f"Looking at the clips of {options['dataset']} …")
     if dry_run:
@@ -180,6 +193,24 @@ def extract(as_json: bool, dry_run: bool, **options: Any) -> None:
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
     if not report.is_complete:
         raise click.exceptions.Exit(1)
+
+
+def _refuse_unread(options: dict[str, Any]) -> None:
+    """Refuse options that what is asked for would not look at."""
+    spectrogram = options["spectrogram"]
+    of_log_mel = ("colour_map",) if spectrogram == "mel" else ("colour_map", "spectrogram")
+    unread = {
+        f"--only {options['only']}": _UNREAD.get(options["only"], ()),
+        "--alignment given": _DETECTION if options["alignment"] == "given" else (),
+        "--audio-backbone log-mel": of_log_mel if options["audio_backbone"] == "log-mel" else (),
+        f"--spectrogram {spectrogram}": ("audio_bands",) if spectrogram in ("linear", "chroma") else (),
+    }
+    context = click.get_current_context()
+    for option in context.command.params:
+        if context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE:
+            for reason, names in unread.items():
+                if option.name in names:
+                    raise click.UsageError(f"{option.opts[0]}: changes nothing with {reason}. Leave one of them out.")
 
 
 def _spec(

@@ -71,7 +71,8 @@ def fuse(
 
         layer: Any = level.removeprefix("model-")
         config = TrainRnnConfig(decay=0.0, **settings)
-        report = fuse_models(runs, layer, config, run=run, cache=folder, root=root, progress=EpochLines())
+        with EpochLines() as progress:
+            report = fuse_models(runs, layer, config, run=run, cache=folder, root=root, progress=progress)
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
 
 

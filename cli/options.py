@@ -15,6 +15,23 @@ CACHE_VARIABLE = "EMOPIPE_CACHE"
 Command = Callable[..., Any]
 
 
+class _Numbers(click.ParamType):
+    """Whole numbers with commas between them, as a tuple."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(word) for word in names_of(value))
+        except ValueError:
+            self.fail(f"expected numbers with commas, as 100,100,50. Received: '{value}'.", param, ctx)
+
+
+NUMBERS = _Numbers()
+
+
 def default_workers() -> int:
     """Processes that make faces: a quarter of the cores, at least one and at most eight; each keeps about two busy."""
     return max(1, min(8, num_cores() // 4))
@@ -30,7 +47,7 @@ root_option = click.option(
 )
 run_option = click.option(
     "--run",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
     help="Folder that the run is written to: a new one, or that of an unfinished run, which then goes on.",

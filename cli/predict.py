@@ -19,7 +19,7 @@ _EXAMPLES = (
 @click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
               help="Folder that <stem>.csv is written to; made when it is not there.")  # fmt: skip
 @click.option("--overlay", is_flag=True, help="Also write <stem>_overlay.mp4 with face and predictions drawn in.")
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
@@ -47,7 +47,9 @@ def predict(
     bar = Bar()
     try:
         predictor = load_predictor(run, device=device)
-        files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
+        files = predict_files(
+            predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar, on_drawn=bar.drawn
+        )
         outcomes = list(files)
     finally:
         bar.close()

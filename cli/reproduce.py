@@ -87,3 +87,13 @@ class _Lines(Bar, EpochLines):
         self.close()
         super().__init__()
         super().begin(num_clips)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence where the last line was, or above the bar."""
+        self.clear()
+        Bar.say(self, sentence)
+
+    def close(self) -> None:
+        """Leave the bar on the screen, and no half-said line."""
+        self.clear()
+        super().close()

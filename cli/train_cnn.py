@@ -91,13 +91,14 @@ def train_cnn(
     if settings["literal_balance"] and settings["balance"] == "none":
         raise click.UsageError("--literal-balance: is about --balance. Expected --balance max, mean or midpoint too.")
     say_on_terminal("Reading the cache, then loading keras …")
-    report = train(
-        TrainCnnConfig(targets=names_of(targets), folds=folds_of(num_folds, fold, fold_rule), **settings),
-        dataset=dataset,
-        root=resolve_root(dataset, root),
-        cache=resolve_cache(cache, must_exist=True),
-        run=run,
-        faces=faces,
-        progress=EpochLines(),
-    )
+    with EpochLines() as progress:
+        report = train(
+            TrainCnnConfig(targets=names_of(targets), folds=folds_of(num_folds, fold, fold_rule), **settings),
+            dataset=dataset,
+            root=resolve_root(dataset, root),
+            cache=resolve_cache(cache, must_exist=True),
+            run=run,
+            faces=faces,
+            progress=progress,
+        )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from .options import (
+    NUMBERS,
     balance_option,
     batch_option,
     cache_option,
@@ -87,11 +88,11 @@ _EXAMPLES = (
 @click.option("--fc-units", type=click.IntRange(1), default=4096, show_default=True, metavar="N", help="Units of fc.")
 @click.option("--joint-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer over the joined RNNs; 0 for none.")  # fmt: skip
-@click.option("--audio-units", default="", metavar="N,N,…",
+@click.option("--audio-units", type=NUMBERS, default=(), metavar="N,N,…",
               help="multimodal: units of the layers over the sound.  [default: those of --units]")  # fmt: skip
 @click.option("--fusion-units", type=click.IntRange(1), default=64, show_default=True, metavar="N",
               help="multimodal: units of the layer over picture and sound.")  # fmt: skip
-@click.option("--channels", default="", metavar="N,N,…",
+@click.option("--channels", type=NUMBERS, default=(), metavar="N,N,…",
               help="spectrogram-cnn: maps of each convolution.  [default: 16,32,64,96]")  # fmt: skip
 @click.option("--pooling", type=click.Choice(["mean-max", "gru"]), default="mean-max", show_default=True,
               help="spectrogram-cnn: how the steps behind the convolutions become one.")  # fmt: skip
@@ -112,9 +113,9 @@ _EXAMPLES = (
               help="Kind of the recurrent cells.  [default: gru; for multimodal lstm]")  # fmt: skip
 @click.option("--layers", type=click.IntRange(1), default=3, show_default=True, metavar="N",
               help="Number of recurrent layers; other numbers than 1 and 3 need --units.")  # fmt: skip
-@click.option("--units", default="", metavar="N,N,…", help="Units of each recurrent layer.  [default: 100 for one "
-              "layer, 100,100,50 for three; 128,128 over taps; 64 for multimodal and the GRU of "
-              "spectrogram-cnn]")  # fmt: skip
+@click.option("--units", type=NUMBERS, default=(), metavar="N,N,…",
+              help="Units of each recurrent layer.  [default: 100 for one layer, 100,100,50 for three; 128,128 over "
+              "taps; 64 for multimodal and the GRU of spectrogram-cnn]")  # fmt: skip
 @click.option("--bidirectional", is_flag=True, help="Let every layer also read backwards.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=None, metavar="P",
               help="Share of a recurrent layer's outputs that training drops.  [default: 0; for heads over taps 0.8 "
@@ -159,9 +160,9 @@ _EXAMPLES = (
 @seed_option
 @json_option
 def train_rnn(
-    dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: str, targets: str,
+    dataset: str | None, root: Path | None, cache: Path | None, run: Path, features: str, units: Any, targets: str,
     head: str, taps: tuple[str, ...], dropout: float | None, landmarks: bool, landmark_units: int, fc_tap: str,
-    fc_units: int, joint_units: int, audio_units: str, fusion_units: int, channels: str, pooling: Any, augment: bool,
+    fc_units: int, joint_units: int, audio_units: Any, fusion_units: int, channels: Any, pooling: Any, augment: bool,
     cells: Any, init: Path | None, window: int, stride: int, gaps: Any, target: Any, sampling: Any, select: Any,
     as_json: bool,
     num_folds: int | None, fold: int | None, fold_rule: str | None, **settings: Any,
@@ -179,21 +180,20 @@ def train_rnn(
     over_taps = head in _TAP_HEADS
     if head in ("multimodal", "spectrogram-cnn"):
         settings |= {"taps": taps} | _head_of_sound(
-            head, cells, _numbers(units), dropout, _numbers(audio_units), fusion_units, _numbers(channels), pooling,
-            augment,
+            head, cells, units, dropout, audio_units, fusion_units, channels, pooling, augment,
         )  # fmt: skip
     elif over_taps:
         from emopipe.models.tap_heads import TapHeadConfig
 
         chosen: dict[str, Any] = {"gru_dropout": dropout} if dropout is not None else {}
         if units:
-            chosen["units"] = _numbers(units)
+            chosen["units"] = units
         settings["tap_head"] = TapHeadConfig(
             streams=taps, rnns=_TAP_HEADS[head], fc_tap=fc_tap, fc_units=fc_units, landmarks=landmarks,
             landmark_units=landmark_units, joint_units=joint_units, **chosen,
         )  # fmt: skip
     else:
-        settings |= {"head": head, "taps": taps, "units": _numbers(units), "dropout": dropout or 0.0}
+        settings |= {"head": head, "taps": taps, "units": units, "dropout": dropout or 0.0}
         settings |= {"cells": cells} if cells else {}
     config = TrainRnnConfig(
         window=WindowConfig(
@@ -210,15 +210,16 @@ def train_rnn(
         **settings,
     )
     say_on_terminal("Reading the cache, then loading keras …")
-    report = train(
-        config,
-        cache=resolve_cache(cache, must_exist=True),
-        run=run,
-        dataset=dataset,
-        root=root,
-        features=features,
-        progress=EpochLines(),
-    )
+    with EpochLines() as progress:
+        report = train(
+            config,
+            cache=resolve_cache(cache, must_exist=True),
+            run=run,
+            dataset=dataset,
+            root=root,
+            features=features,
+            progress=progress,
+        )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
 
 
@@ -243,7 +244,7 @@ def _head_of_sound(
 
 
 def _check_options(
-    head: str, taps: tuple[str, ...], landmarks: bool, target: str | None, pooling: str, units: str
+    head: str, taps: tuple[str, ...], landmarks: bool, target: str | None, pooling: str, units: tuple[int, ...]
 ) -> None:
     """Refuse options that this head would not look at."""
     context = click.get_current_context()
@@ -256,20 +257,11 @@ def _check_options(
             raise click.UsageError(f"{option}: is for the layer fc. Expected --tap fc too.")
         if name == "landmark_units" and not landmarks:
             raise click.UsageError(f"{option}: is for the landmarks. Expected --landmarks too.")
-        if name == "layers" and units and context.params["layers"] != len(_numbers(units)):
-            raise click.UsageError(
-                f"--layers {context.params['layers']}: --units {units} says another number of layers."
-            )
+        if name == "layers" and units and context.params["layers"] != len(units):
+            raise click.UsageError(f"--layers {context.params['layers']}: --units has {len(units)} of them.")
         if name in ("stride", "reduce") and target == "clip":
             raise click.UsageError(f"{option}: a clip is one window under --target clip.")
         if name == "units" and head == "spectrogram-cnn" and pooling != "gru":
             raise click.UsageError("--units: are those of a GRU. Expected --pooling gru too.")
     if context.get_parameter_source("sampling") is ParameterSource.COMMANDLINE and target != "clip":
         raise click.UsageError("--sampling: chooses the frames of a clip. Expected --target clip too.")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in names_of(text))
-    except ValueError as error:
-        raise click.BadParameter(f"expected numbers with commas, as 100,100,50. Received: '{text}'.") from error

@@ -80,8 +80,8 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     reason = error.strerror or str(error)
     return StorageError(
         f"{path}: cannot be written ({reason}).\n"
-        "Expected a writable folder with room to spare. Finished shards are kept: free some space or choose another "
-        "--cache, then run the same command again.",
+        "Expected a writable folder with room to spare. What is finished is kept: free some space or choose another "
+        "folder, then run the same command again.",
         path=path,
     )
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from emopipe.errors import ConfigError, MissingDependencyError, UnknownNameError
 
+_MOST_LISTED = 20  # in a message; more would bury the rest of it
+
 
 class Registry(Mapping[str, str]):
     """Names of one kind, each with the place of its implementation.
@@ -62,7 +64,10 @@ class Registry(Mapping[str, str]):
         if name not in self._entries:
             nearest = difflib.get_close_matches(name, self._entries, n=1)
             hint = f"Did you mean '{nearest[0]}'? " if nearest else ""
-            raise UnknownNameError(f"Unknown {self.kind} '{name}'. {hint}Known: {', '.join(sorted(self._entries))}.")
+            known = f"Known: {', '.join(sorted(self._entries))}."
+            if len(self._entries) > _MOST_LISTED:
+                known = f"There are {len(self._entries)}; see: emopipe list {self.kind}s"
+            raise UnknownNameError(f"Unknown {self.kind} '{name}'. {hint}{known}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -1,15 +1,21 @@
 """The contract of the command line: what goes to stdout, what to stderr, and how it exits."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 
 import click
 import pytest
 from emopipe_cli.main import emopipe
 from emopipe_cli.train_rnn import train_rnn
 
+from emopipe.recipes.recipe import RECIPES
 from emopipe.store.cache import Cache
 
 from .conftest import KHORRAMI, NUM_FRAMES, PROGRAM
@@ -123,6 +129,34 @@ def test_json_is_exactly_one_object_on_stdout(where, program):
     assert report["fps"] == pytest.approx(NUM_FRAMES / report["seconds"], rel=0.01)
 
 
+def on_a_terminal(*arguments):
+    """What the program shows on a terminal of 100 columns, stdout and stderr together."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, *PROGRAM, *map(str, arguments)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal's output is an error
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_a_terminal_is_told_what_goes_on(make_corpus, tmp_path):
+    root, cache = make_corpus("ann", "ben", "cid"), tmp_path / "cache"
+    shown = on_a_terminal("extract", "--dataset", "folder", "--root", root, "--cache", cache, *FACES)
+    begun, *states = shown.split("\r")
+    assert begun.startswith("Looking at the clips of folder")
+    assert any("loading what computes" in state for state in states)
+    frames = {state.partition(" frames")[0].rpartition(" ")[2] for state in states if " frames, " in state}
+    assert any(int(count) < 3 * NUM_FRAMES for count in frames), "the bar moves while clips are at work"
+    assert "3 of 3 clips" in shown
+    assert "1 of 1 shards |" in on_a_terminal("cache", "verify", "--cache", cache)
+
+
 def test_json_with_features_is_one_object_too(make_corpus, make_cache, program):
     where = ("--dataset", "folder", "--root", make_corpus("ann"), "--cache", make_cache())
     report = program("extract", *where, *KHORRAMI, "--json").json
@@ -180,6 +214,7 @@ def test_wrong_usage_exits_with_2_and_shows_the_usage(call, arguments):
     [
         (("--dataset", "foldr"), 2, "Did you mean 'folder'"),
         (("--detector", "nobody"), 2, "Known: "),
+        (("--detector", "retina", "--only", "features"), 2, "Did you mean 'retinaface'"),
         (("--backbone", "resnet5", "--only", "features"), 2, "Did you mean 'resnet50'"),
         (("--fps", "-1"), 1, "expected frames per second above 0"),
     ],
@@ -192,6 +227,67 @@ def test_an_impossible_setting_is_one_short_message(where, call, tmp_path, optio
     assert "Traceback" not in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 4
     assert not list((tmp_path / "cache").glob("*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--only", "faces", "--backbone", "khorrami"), "--backbone: changes nothing with --only faces"),
+        (("--only", "faces", "--audio-backbone", "log-mel"), "--audio-backbone: changes nothing with --only faces"),
+        (("--only", "features", "--audio-hop", "1"), "--audio-hop: changes nothing with --only features"),
+        (("--only", "audio", "--detect-every", "2"), "--detect-every: changes nothing with --only audio"),
+        (("--alignment", "given", "--detector", "haar"), "--detector: changes nothing with --alignment given"),
+        (("--audio-backbone", "log-mel", "--colour-map", "magma"), "changes nothing with --audio-backbone log-mel"),
+        (("--audio-backbone", "log-mel", "--spectrogram", "linear"), "changes nothing with --audio-backbone log-mel"),
+        (
+            ("--audio-backbone", "vgg16", "--spectrogram", "chroma", "--audio-bands", "8"),
+            "--audio-bands: changes nothing with --spectrogram chroma",
+        ),
+    ],
+)
+def test_extract_refuses_an_option_that_would_change_nothing(where, call, tmp_path, options, words):
+    outcome = call("extract", *where, *options, "--dry-run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert words in outcome.err
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train-rnn", "--layers", "2", "--units", "8"), "--layers 2: --units has 1 of them"),
+        (("train-rnn", "--units", "8,b"), "Invalid value for '--units': expected numbers with commas"),
+        (("train-cnn", "--dataset", "folder", "--literal-balance"), "Expected --balance max, mean or midpoint too"),
+        (("fuse", "one", "two", "--level", "decision", "--seed", "1"), "--seed: is for --level model-fc and model-rnn"),
+    ],
+)
+def test_training_refuses_options_that_do_not_go_together(call, tmp_path, arguments, words):
+    outcome = call(*arguments, "--cache", tmp_path, "--run", tmp_path / "run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert words in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [("train-rnn", "--run"), ("predict", "run", "video.mp4", "--out")])
+def test_a_file_in_the_place_of_a_folder_is_wrong_usage(call, tmp_path, arguments):
+    (tmp_path / "file").write_text("x")
+    outcome = call(*arguments, tmp_path / "file")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is a file" in outcome.err
+
+
+def test_an_unknown_recipe_is_told_the_nearest_and_not_all_of_them(call):
+    outcome = call("reproduce", "rangulov2020/cnn-gru")
+    assert outcome.code == 2
+    assert outcome.err == (
+        "emopipe: Unknown recipe 'rangulov2020/cnn-gru'. Did you mean 'rangulov2020/cnn-gru3'? "
+        f"There are {len(RECIPES)}; see: emopipe list recipes\n"
+    )
+
+
+def test_a_dry_run_counts_in_units_that_suit(make_corpus, call, tmp_path):
+    root = make_corpus("ann", "ben")
+    done = call("extract", "--dataset", "folder", "--root", root, "--cache", tmp_path / "c", *FACES, "--dry-run")
+    assert done.out.splitlines()[1] == "frames: about 50 declared; about 1 MB, about 1 min on two cores"
 
 
 # --- the other commands

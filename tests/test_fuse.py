@@ -316,6 +316,7 @@ def test_runs_of_other_folds_and_clips_are_refused(made, members, altered, tmp_p
 def test_what_is_no_run_of_a_head_is_refused(made, members, fused, tmp_path, level):
     one = members["one"]
     assert refused(made, tmp_path, [one], level) == "fuse: expected at least two runs. Received: 1."
+    assert refused(made, tmp_path, [one, one], level).startswith("fuse: expected each run once. Received: ")
     for place in (0, 1):
         runs = [one, one]
         runs[place] = fused[0]

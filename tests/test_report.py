@@ -198,7 +198,8 @@ def test_the_page_of_classes_has_a_confusion_matrix(made):
 
 def test_a_fusion_lists_its_members_and_has_no_curves(made, tmp_path):
     run = tmp_path / "fused"
-    found = fuse_decisions([made / "numbers", made / "numbers"], run=run, cache=made / "cache")
+    twin = shutil.copytree(made / "numbers", tmp_path / "twin")
+    found = fuse_decisions([made / "numbers", twin], run=run, cache=made / "cache")
     page = Page(report_page(run))
     assert "The average of 2 heads" in page.text and "each is weighed in every target by its CCC" in page.text
     members = page.table("member", "what it is", "CCC of valence, dev")

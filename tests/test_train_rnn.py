@@ -334,7 +334,7 @@ def test_recordings_without_splits_are_divided_by_people(tmp_path):
         ]
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
     write_features(root, cache, "tiny", dataset="folder")
-    with pytest.raises(ManifestError, match="Divide the subjects with --folds"):
+    with pytest.raises(ManifestError, match="Divide its 4 subjects with --folds N and --fold K, 4 and 0"):
         train_rnn(SMALL, cache=cache, run=tmp_path / "refused")
     runs = []
     for fold in range(4):

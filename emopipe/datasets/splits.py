@@ -144,9 +144,14 @@ def require_splits(manifest: Manifest) -> None:
         ManifestError: names the cure.
     """
     if not any(clip.split is not None for clip in (*manifest.clips, *manifest.missing)):
+        num_subjects = len({clip.subject for clip in manifest.clips})
+        example = f"{min(10, num_subjects)} and 0 for example"
+        cure = f"Divide its {num_subjects} subjects with --folds N and --fold K, {example}."
+        if num_subjects < 3:
+            cure = f"To divide it with --folds into train, dev and test takes 3 subjects; here are {num_subjects}."
         raise ManifestError(
             f"{manifest.root}: none of the {len(manifest.clips)} clips of {manifest.dataset} has a split. Expected "
-            "train and dev.\nDivide the subjects with --folds N and --fold K, 10 and 0 for example.",
+            f"train and dev.\n{cure}",
             path=manifest.root,
         )
 

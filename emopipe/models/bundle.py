@@ -82,6 +82,8 @@ def begin_run(folder: Path, kind: RunKind, settings: Mapping[str, Any]) -> Run:
         ConfigError: the folder holds something else, a finished run, or a run of other settings.
         StorageError: it cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file. Expected a folder for --run, a new one or that of an unfinished run.")
     if folder.exists() and any(folder.iterdir()):
         if not (folder / "run.json").exists():
             raise ConfigError(f"{folder}: is neither empty nor a run. Expected a new folder for --run.")

@@ -39,6 +39,9 @@ class Silent(SilentExtract):
     def epoch(self, sentence: str) -> None:
         """Ignore it."""
 
+    def now(self, sentence: str) -> None:
+        """Ignore it."""
+
 
 @dataclass(frozen=True)
 class Bench:

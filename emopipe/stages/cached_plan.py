@@ -1,5 +1,6 @@
 """The plan under which what a cache holds was made, from the cache itself: no weights and no detector are needed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from emopipe.config import FacesConfig, fingerprint
@@ -65,24 +66,32 @@ def _headers(header: ShardHeader) -> tuple[ShardHeader | None, ShardHeader | Non
     return ShardHeader("faces", "", settings, fingerprint(settings)), header, None
 
 
+def _listed(sets: Mapping[tuple[str, str], ShardRecord]) -> str:
+    return ", ".join(
+        f"{name} {record.header.what} {mark[:10]}" for (name, mark), record in sorted(sets.items(), key=str)
+    )
+
+
 def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> ShardRecord:
     found: dict[tuple[str, str], ShardRecord] = {}
     for record in cache.records(kind):
         name = str(record.request.get("dataset"))
         if dataset in (None, name) and record.header.fingerprint.startswith(wanted):
             found.setdefault((name, record.header.fingerprint), record)
-    what = f"{kind} '{wanted}'" if wanted else kind
+    what = f"{kind} '{wanted[:10]}'" if wanted else kind
     if not found:
         of = f" of dataset '{dataset}'" if dataset else ""
         name = dataset or "NAME"
+        others = {
+            (str(record.request.get("dataset")), record.header.fingerprint): record for record in cache.records(kind)
+        }
         raise ConfigError(
-            f"{cache.folder}: no {what}{of} are cached.\n"
+            f"{cache.folder}: no {what}{of} are cached.{f' Received: {_listed(others)}.' if others else ''}\n"
             f"Run: emopipe extract --dataset {name} --cache {cache.folder}{_OPTIONS[kind]}"
+            f"{', with the settings that are wanted' if wanted else ''}"
         )
     if len(found) > 1:
-        listed = ", ".join(
-            f"{name} {record.header.what} {mark[:10]}" for (name, mark), record in sorted(found.items(), key=str)
-        )
+        listed = _listed(found)
         raise ConfigError(
             f"{cache.folder}: holds several sets of {kind}: {listed}.\n"
             f"Name the corpus with --dataset, or the set with --{kind} and the beginning of its fingerprint."

@@ -82,7 +82,7 @@ class CheckReport:
 
     def to_text(self) -> str:
         """The report as a plain text table."""
-        lines = [f"{self.dataset} in {self.root}: {self.num_clips} clips"]
+        lines = [f"{self.dataset} in {self.root}: {self.num_clips} {'clip' if self.num_clips == 1 else 'clips'}"]
         for task, found in self.tasks.items():
             lines += ["", *_task_lines(task, found)]
         sections: dict[str, tuple[str, ...]] = {
@@ -258,10 +258,10 @@ def _nearest_release(adapter: Adapter, task: str, splits: Counter[str]) -> dict[
 
 
 def _task_lines(task: str, found: TaskCheck) -> list[str]:
-    lines = [f"{task:<10}{'split':<8}{'clips':>7}{'expected':>10}"]
+    lines = [f"{task:<10}{'split':<8}{'clips':>7}" + (f"{'expected':>10}" if found.release else "")]
     for split, count in found.splits.items():
-        expected = found.release[split] if found.release and split in found.release else ""
-        lines.append(f"          {split:<8}{count:>7}{expected:>10}")
+        expected = f"{found.release.get(split, ''):>10}" if found.release else ""
+        lines.append(f"          {split:<8}{count:>7}{expected}")
     if found.release:
         lines.append(f"          the counts fit the release {found.release['release']}.")
     if found.num_annotated:

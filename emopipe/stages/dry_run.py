@@ -39,12 +39,21 @@ class Outlook:
 
     def to_text(self) -> str:
         """For a person."""
-        lines = [
-            f"clips: {self.pending} to make, {self.reused} reused, {self.failed} failed before",
-            f"frames: about {self.pending_frames} declared; about {self.gigabytes:.2f} GB, "
-            f"about {self.hours:.2f} hours on two cores",
-        ]
+        lines = [f"clips: {self.pending} to make, {self.reused} reused, {self.failed} failed before"]
+        if self.pending_frames:
+            lines.append(
+                f"frames: about {self.pending_frames:,} declared; about {_size(self.gigabytes)}, "
+                f"about {_duration(self.hours)} on two cores"
+            )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _size(gigabytes: float) -> str:
+    return f"{gigabytes:,.1f} GB" if gigabytes >= 1 else f"{1000 * gigabytes:.0f} MB"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} min"
 
 
 def estimate(spec: ExtractSpec) -> Outlook:
@@ -62,17 +71,21 @@ def estimate(spec: ExtractSpec) -> Outlook:
     pending = {planned.clip.clip_id for planned in (*seen.pending, *heard.pending)}
     failed = {row.clip_id for row in (*seen.failed, *heard.failed)} - pending
     reused = {planned.clip.clip_id for planned in (*seen.reused, *heard.reused)} - pending - failed
-    frames = 0
+    frames = num_silent = 0
     for planned in seen.pending:
         try:
-            frames += open_source(planned.clip, plan.faces_config, None).num_declared or 0
+            declared = open_source(planned.clip, plan.faces_config, None).num_declared
         except EmopipeError:
             continue  # it would become a ledger row
+        frames += declared or 0
+        num_silent += declared is None
     row_bytes = 0 if spec.only == "features" else _FACE_ROW_BYTES
     sizes = plan.backbone.tap_sizes if plan.backbone is not None else {}
     row_bytes += sum(2 * size for size in sizes.values() if size is not None)
     unknown = [tap for tap, size in sizes.items() if size is None]
     notes = [f"The size of tap '{tap}' is known only once the network is built; it is left out." for tap in unknown]
+    if num_silent:
+        notes.append(f"{num_silent} of the clips to make do not say how many frames they have; they are left out.")
     if heard.pending:
         notes.append(f"The sound of {len(heard.pending)} clips is left out of size and time.")
     return Outlook(

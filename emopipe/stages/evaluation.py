@@ -68,11 +68,14 @@ class Evaluation:
         """A table for people."""
         lines = []
         if self.scores:
-            over = f"95 % interval over {self.scores[0].num_clips} {'subjects' if self.over_subjects else 'clips'}"
+            count, what = self.scores[0].num_clips, "subject" if self.over_subjects else "clip"
+            over = f"95 % interval over {count} {what if count == 1 else f'{what}s'}"
+            if count == 1:
+                over += f": none, which takes two {what}s"
             lines.append(f"{'metric':<26}{'target':<14}{'value':>8}   {over}")
         for score in self.scores:
-            interval = f"{score.low:.3f} to {score.high:.3f}" if np.isfinite(score.low) else "none"
-            lines.append(f"{score.metric:<26}{score.target:<14}{score.value:>8.3f}   {interval}")
+            interval = f"{score.low:z.3f} to {score.high:z.3f}" if np.isfinite(score.low) else "-"
+            lines.append(f"{score.metric:<26}{score.target:<14}{score.value:>z8.3f}   {interval}")
         lines.append(f"{self.num_scored} of {self.num_units} {self.unit} of split '{self.split}' are scored.")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, f"predictions: {self.predictions}"])

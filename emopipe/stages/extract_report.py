@@ -128,7 +128,7 @@ class ExtractReport:
         lines = [f"clips: {len(self.done)} done, {len(self.reused)} reused, {len(self.failed)} failed"]
         if self.frames:
             share = 100 * self.valid / self.frames
-            speed = f"{self.frames_per_s:.1f} frames/s over {self.wall_s:.1f} s"
+            speed = f"{self.frames_per_s:.1f} frames per second over {self.wall_s:.1f} s"
             lines.append(f"frames: {self.frames}, {share:.1f} % with a face, {speed}")
         if self.windows:
             lines.append(f"sound: {self.windows} windows, {100 * self.valid_windows / self.windows:.1f} % valid")

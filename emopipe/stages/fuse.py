@@ -180,6 +180,8 @@ def _members(runs: Sequence[Path]) -> list[Trained]:
     """
     if len(runs) < 2:
         raise ConfigError(f"fuse: expected at least two runs. Received: {len(runs)}.")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ConfigError(f"fuse: expected each run once. Received: {', '.join(map(str, runs))}.")
     members = []
     for run in runs:
         member = open_trained(run) if open_run(run).kind == "rnn" else None

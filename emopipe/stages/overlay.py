@@ -1,6 +1,6 @@
 """A copy of a video with face, landmarks and predictions drawn in, to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,19 @@ def overlay_path(media: Path, folder: Path) -> Path:
     return folder / f"{media.stem}_overlay.mp4"
 
 
-def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -> Path | None:
+def write_overlay(
+    found: "Prediction",
+    folder: Path,
+    classes: tuple[str, ...],
+    on_frame: Callable[[int, int], None] | None = None,
+) -> Path | None:
     """Write <stem>_overlay.mp4: constant rate, without sound, an odd last column or row cut off.
 
     Args:
         found: what was predicted for the video.
         folder: where to.
         classes: names of the classes, of which the likeliest are shown; () shows every target.
+        on_frame: called with (frames drawn, frames in all).
 
     Returns:
         The file; None for pictures, which are no video.
@@ -43,8 +49,17 @@ def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -
     declared = probe(found.media).frame_rate
     rate = Fraction((len(found) - 1) / span_s).limit_denominator(1001) if span_s > 0 else declared or Fraction(25)
     path = overlay_path(found.media, folder)
-    write_video(path, _drawn(found, classes), rate)
+    frames = _drawn(found, classes)
+    if on_frame is not None:
+        frames = _counted(frames, len(found), on_frame)
+    write_video(path, frames, rate)
     return path
+
+
+def _counted(frames: Iterator[Image], of: int, on_frame: Callable[[int, int], None]) -> Iterator[Image]:
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        on_frame(done, of)
 
 
 def _drawn(found: "Prediction", classes: tuple[str, ...]) -> Iterator[Image]:

@@ -12,7 +12,7 @@ from emopipe.config import FACES_VERSION, FEATURES_VERSION, FacesConfig, fingerp
 from emopipe.datasets.adapter import Adapter, load_adapter
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError
-from emopipe.faces.detection import detector_digest
+from emopipe.faces.detection import DETECTORS, detector_digest
 from emopipe.faces.landmarks import landmarker_digest
 from emopipe.models.backbones import BackbonePlan, resolve_backbone, resolve_device
 from emopipe.models.spectrogram_cnn import AudioPlan, AudioRequest, resolve_audio
@@ -213,6 +213,8 @@ def settle(spec: ExtractSpec, cache: Cache) -> Settled:
         ConfigError, UnknownNameError: a name or a setting is wrong, or there is nothing in the clips to work on.
         WeightsError: weights are not at hand.
     """
+    if spec.faces.alignment != "given":
+        DETECTORS[spec.faces.detector]  # an unknown name is refused before weights are looked for
     adapter = load_adapter(spec.dataset)
     manifest = adapter.scan(spec.root, source="images" if spec.faces.alignment == "given" else None)
     manifest = manifest.select(spec.splits, spec.limit)

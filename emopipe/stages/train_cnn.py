@@ -149,11 +149,11 @@ class TrainReport:
     def to_text(self) -> str:
         """A few lines for people."""
         scores = {name: value for name, value in self.best.items() if name.startswith(f"dev_{self.select}")}
-        listed = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        listed = ", ".join(f"{name} {value:z.3f}" for name, value in scores.items())
         before, train, dev = (self.counts[name] for name in ("train_before_balancing", "train", "dev"))
-        thinned = f" of {before}" if train < before else ""
+        thinned = f" of {before:,}" if train < before else ""
         return (
-            f"{self.run}: trained on {train}{thinned} frames, judged on {dev}.\n"
+            f"{self.run}: trained on {train:,}{thinned} frames, judged on {dev:,}.\n"
             f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}\n"
             f"next: emopipe extract --backbone {self.run / 'network.keras'}"
         )

@@ -56,10 +56,10 @@ class TrainReport:
     def to_text(self) -> str:
         """A few lines for people."""
         scores = {name: value for name, value in self.best.items() if name.startswith(f"dev_{self.select}")}
-        listed = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        listed = ", ".join(f"{name} {value:z.3f}" for name, value in scores.items())
         return (
-            f"{self.run}: {self.num_parameters:,} numbers, trained on {self.counts['train']} windows, "
-            f"judged on {self.counts['dev']}.\n"
+            f"{self.run}: {self.num_parameters:,} weights, trained on {self.counts['train']:,} windows, "
+            f"judged on {self.counts['dev']:,}.\n"
             f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}\n"
             f"next: emopipe evaluate {self.run}"
         )

@@ -139,7 +139,8 @@ class Trained:
         if digest and not (folder / f"{digest}.keras").exists():
             raise WeightsError(
                 f"{folder}: lacks the network that made this run's features of sound.\n"
-                "The cache had none when the run was trained; extract the sound again, then train again."
+                f"Expected {digest[:10]}….keras, which training puts there. Copy the whole run folder again; where the "
+                "original lacks it too, extract the sound again and train again."
             )
         return load_audio_engine(carried_audio(self.sound, folder, device), num_threads=num_cores())
 
@@ -149,7 +150,8 @@ class Trained:
         if not (folder / f"{digest}.keras").exists():
             raise WeightsError(
                 f"{folder}: lacks the network that made this run's features.\n"
-                "The cache had none when the run was trained; extract the features again, then train again."
+                f"Expected {digest[:10]}….keras, which training puts there. Copy the whole run folder again; where the "
+                "original lacks it too, extract the features again and train again."
             )
         found = carried_backbone(from_dict(FeaturesConfig, settings["features"]), digest, folder, device)
         visual, _ = split_taps(self.taps)

@@ -6,7 +6,6 @@ A score is computed once over all rows of the split, by `evaluate`; no mean over
 import contextlib
 import csv
 import io
-import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +39,9 @@ class TrainingProgress(Protocol):
     def epoch(self, sentence: str) -> None:
         """An epoch is over."""
 
+    def now(self, sentence: str) -> None:
+        """What is going on at this moment; called with every batch."""
+
 
 class Silent:
     """A `TrainingProgress` that says nothing."""
@@ -48,6 +50,9 @@ class Silent:
         """Ignore it."""
 
     def epoch(self, sentence: str) -> None:
+        """Ignore it."""
+
+    def now(self, sentence: str) -> None:
         """Ignore it."""
 
 
@@ -197,21 +202,22 @@ def train(
         progress.say(f"Going on after epoch {len(history.rows)} of {schedule.epochs}.")
     log = EventLog(run.folder / "logs")
     while len(history.rows) < schedule.epochs and not history.is_stale(schedule.patience):
-        row = _epoch(run, model, len(history.rows), batches, evaluate, seed)
+        row = _epoch(run, model, len(history.rows), batches, evaluate, seed, progress)
         history.rows.append(row)
         if history.best is row:
             _keep(run, network, finish_network)
         write_whole(run.folder / "history.csv", history.to_csv())
         log.write(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
         save_state(run, model, network, history.rows)  # last: an epoch that it does not know is done again
-        progress.epoch(_sentence(row, schedule))
+        progress.epoch(_sentence(row, schedule, is_best=history.best is row))
     return history
 
 
 def finish(run: Run, history: History, **content: Any) -> Run:
     """Mark a run as finished, with its best epoch and more content; what only going on needs is removed."""
     best = history.best
-    curves = {name: [row[name] for row in history.rows] for name in history.rows[0] if name == "loss" or "dev_" in name}
+    shown = [name for name in history.rows[0] if name == "loss" or name.startswith(f"dev_{history.select}")]
+    curves = {name: [row[name] for row in history.rows] for name in shown}
     save_figure(curves_figure(curves, best_epoch=int(best["epoch"]), title=run.folder.name), run.folder / "curves.png")
     finished = run.update(
         finished=utc_now(),
@@ -225,8 +231,8 @@ def finish(run: Run, history: History, **content: Any) -> Run:
     return finished
 
 
-def fit_epoch(model: "keras.Model", data: Any) -> float:
-    """One epoch; the mean loss over its rows.
+def fit_epoch(model: "keras.Model", data: Any, on_batch: Callable[[int, float], None] | None = None) -> float:
+    """One epoch; the mean loss over its rows. `on_batch` is called with the rows so far and their mean loss.
 
     `fit` must not be given an iterator: on TensorFlow it finds the end by a step that fails half-way, after the step
     counter and the random layers may have moved on, and it hides the iterator's own errors behind TensorFlow's.
@@ -238,6 +244,8 @@ def fit_epoch(model: "keras.Model", data: Any) -> float:
         for inputs, targets, *weights in data:
             loss = float(model.train_on_batch(inputs, targets, *weights, return_dict=True)["loss"])
             total, num_rows = total + loss * len(targets), num_rows + len(targets)
+            if on_batch:
+                on_batch(num_rows, total / num_rows)
     return total / max(1, num_rows)
 
 
@@ -277,15 +285,21 @@ def _epoch(
     batches: Callable[[int], Any],
     evaluate: Callable[[], Mapping[str, float]],
     seed: int,
+    progress: TrainingProgress,
 ) -> dict[str, Number]:
     if keras_backend() == "torch":  # elsewhere layers draw from generators of their own; see also `train`
         import keras
 
         keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
     start = time.perf_counter()
-    loss = fit_epoch(model, batches(epoch))
+    where = f"epoch {epoch + 1}"
+    progress.now(where)
+    loss = fit_epoch(
+        model, batches(epoch), lambda done, mean: progress.now(f"{where}: {done:,} examples so far, loss {mean:.4f}")
+    )
     check_finite(run, "loss", loss)
     train_s = time.perf_counter() - start
+    progress.now(f"{where}: loss {loss:.4f}, judging it on dev")
     scores = evaluate()
     return {
         "epoch": epoch + 1,
@@ -310,7 +324,14 @@ def _keep(run: Run, network: "keras.Model", finish_network: Callable[[Path], Non
         raise storage_error(run.network, error) from error
 
 
-def _sentence(row: Mapping[str, Number], schedule: Schedule) -> str:
-    shown = {name: value for name, value in row.items() if name not in ("epoch", "train_s", "learning_rate")}
-    listed = ", ".join(f"{name} {value:.4f}" for name, value in shown.items() if math.isfinite(value))
-    return f"epoch {row['epoch']} of at most {schedule.epochs}: {listed} ({row['train_s']:.0f} s)"
+def _sentence(row: Mapping[str, Number], schedule: Schedule, *, is_best: bool) -> str:
+    """The loss and the score that decides, with that score of each target; history.csv has the others."""
+    name = f"dev_{schedule.select}"
+    targets = {key.removeprefix(f"{name}_"): value for key, value in row.items() if key.startswith(f"{name}_")}
+    listed = ", ".join(f"{target} {value:z.3f}" for target, value in targets.items())
+    of_targets = f" ({listed})" if len(targets) > 1 else ""
+    mark = ", the best so far" if is_best else ""
+    return (
+        f"epoch {row['epoch']} of at most {schedule.epochs}: loss {row['loss']:.4f}, "
+        f"dev {schedule.select} {row[name]:z.3f}{of_targets}, {row['train_s']:.0f} s{mark}"
+    )

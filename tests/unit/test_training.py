@@ -10,7 +10,16 @@ from emopipe.models.gather import resident_model
 from emopipe.models.heads import RnnHeadConfig, build_head
 from emopipe.models.losses import get_loss
 from emopipe.stages.event_log import EventLog, masked_crc32c
-from emopipe.stages.training import History, Schedule, Silent, compile_model, optimiser, seed_generators, train
+from emopipe.stages.training import (
+    History,
+    Schedule,
+    Silent,
+    _sentence,
+    compile_model,
+    optimiser,
+    seed_generators,
+    train,
+)
 from emopipe.stages.training_state import restore_state, save_state
 
 
@@ -52,6 +61,20 @@ def run_training(run, model, network, scores=None, epochs=4, patience=None, feed
         schedule=Schedule(epochs, patience, "ccc"),
         seed=0,
         progress=Silent(),
+    )
+
+
+def test_a_file_in_the_place_of_a_run_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(ConfigError, match="run: is a file. Expected a folder for --run"):
+        begin_run(tmp_path / "run", "rnn", {})
+
+
+def test_an_epoch_line_has_the_score_that_decides_and_no_minus_zero():
+    row = {"epoch": 3, "train_s": 7.4, "learning_rate": 0.01, "loss": 0.51234, "dev_ccc": -0.0001}
+    row |= {"dev_ccc_valence": 0.2, "dev_ccc_arousal": -0.2, "dev_pearson": 0.9, "dev_rmse_valence": 0.4}
+    assert _sentence(row, Schedule(9, None, "ccc"), is_best=True) == (
+        "epoch 3 of at most 9: loss 0.5123, dev ccc 0.000 (valence 0.200, arousal -0.200), 7 s, the best so far"
     )
 
 
