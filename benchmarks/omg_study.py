@@ -28,10 +28,11 @@ from emopipe.recipes.compare import compare_paper
 from emopipe.recipes.comparison_text import comparison_text
 from emopipe.recipes.recipe import Experiment, find_recipe
 from emopipe.recipes.reproduce import write_outcome
-from emopipe.recipes.steps import Bench, Silent
+from emopipe.recipes.steps import Bench
 from emopipe.recipes.table import read_results
 from emopipe.recipes.utterances import FusionExperiment, UtteranceExperiment
 from emopipe.stages.phantom import make_phantom
+from emopipe.stages.progress import Progress
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.store.cache import Cache
 
@@ -133,7 +134,7 @@ def make_corpora(folder: Path, seed: int) -> dict[str, Path]:
     return roots
 
 
-class Lines(Silent):
+class Lines(Progress):
     """Prints what is said."""
 
     def say(self, sentence: str) -> None:

@@ -30,8 +30,9 @@ from emopipe.recipes.ravdess import FLOOR_PEARSON, FLOOR_RECALL
 from emopipe.recipes.reactions import ReactionExperiment
 from emopipe.recipes.recipe import RECIPES, Recipe, find_recipe, published_key
 from emopipe.recipes.reproduce import write_outcome
-from emopipe.recipes.steps import Bench, Silent, cached_audio
+from emopipe.recipes.steps import Bench, cached_audio
 from emopipe.recipes.table import ResultRow, read_results
+from emopipe.stages.progress import Progress
 
 PAPER = "ravdess"
 NAMES = tuple(name.partition("/")[2] for name in RECIPES if name.startswith(f"{PAPER}/"))
@@ -42,7 +43,7 @@ CHOSEN_ON = (1, 4)  # folds whose actors picked the epoch while the settings of 
 CELLS = ("mean", "spread", "95 % interval", "other folds", "s")  # of each of the two quantities
 
 
-class Lines(Silent):
+class Lines(Progress):
     """Prints what is said."""
 
     def say(self, sentence: str) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from emopipe.stages.progress import Progress
 
-class Bar:
+
+class Bar(Progress):
     """A `Progress` drawn with tqdm. Sentences are printed also when there is no terminal."""
 
     def __init__(self) -> None:
@@ -51,7 +53,7 @@ class Bar:
             self._bar.close()
 
 
-class EpochLines:
+class EpochLines(Progress):
     """Epochs on stderr, and only on a terminal; sentences also where there is none."""
 
     def say(self, sentence: str) -> None:

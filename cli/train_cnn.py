@@ -72,7 +72,7 @@ def train_cnn(
     The best epoch on the dev split is kept. A training that was stopped goes on with the same command.
     """
     from emopipe.datasets.adapter import resolve_root
-    from emopipe.stages.train_cnn import TrainCnnConfig
+    from emopipe.stages.cnn_config import TrainCnnConfig
     from emopipe.stages.train_cnn import train_cnn as train
 
     names = tuple(name.strip() for name in targets.split(",") if name.strip())

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emopipe.media.video import probe, read_frames, write_video
 from emopipe.plots.pictures import annotate, gauges
+from emopipe.stages.predictions import Prediction
 from emopipe.typing import Image
-
-if TYPE_CHECKING:
-    from emopipe.stages.predict import Prediction
 
 _MOST_CLASSES = 3
 
@@ -22,7 +19,7 @@ def overlay_path(media: Path, folder: Path) -> Path:
     return folder / f"{media.stem}_overlay.mp4"
 
 
-def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -> Path | None:
+def write_overlay(found: Prediction, folder: Path, classes: tuple[str, ...]) -> Path | None:
     """Write <stem>_overlay.mp4: constant rate, without sound, an odd last column or row cut off.
 
     Args:
@@ -47,7 +44,7 @@ def write_overlay(found: "Prediction", folder: Path, classes: tuple[str, ...]) -
     return path
 
 
-def _drawn(found: "Prediction", classes: tuple[str, ...]) -> Iterator[Image]:
+def _drawn(found: Prediction, classes: tuple[str, ...]) -> Iterator[Image]:
     for row, frame in enumerate(read_frames(found.media)):
         if frame.image is None:
             continue

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from emopipe.config import from_dict
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
-from emopipe.models.balance import CEILINGS
+from emopipe.models.balance import Balance, check_balance
 from emopipe.models.heads import HEADS, OutputActivation, units_of_layers
 from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
@@ -17,7 +17,6 @@ from emopipe.stages import training
 from emopipe.stages.clip_values import Reduce
 from emopipe.stages.training_targets import Loss, Select, check_loss, check_select
 
-Balance = Literal["none", "max", "mean", "midpoint"]
 # Field -> its class and its head; at most one of them takes the place of `head`.
 _HEADS: dict[str, tuple[type[Any], str]] = {
     "tap_head": (TapHeadConfig, "taps"),
@@ -108,8 +107,7 @@ class TrainRnnConfig:
         for name, (cls, _) in _HEADS.items():
             if isinstance(given := getattr(self, name), Mapping):
                 object.__setattr__(self, name, from_dict(cls, given))
-        if self.balance not in ("none", *CEILINGS):
-            raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {self.balance!r}.")
+        check_balance(self.balance)
         check_loss(self.loss)
         check_select(self.select)
         if self.output_activation not in ("linear", "tanh", "sigmoid"):

@@ -19,8 +19,9 @@ from emopipe.files import sha256_of_file
 from emopipe.recipes.experiments import FoldsExperiment, FrameExperiment, TransferExperiment
 from emopipe.recipes.recipe import RECIPES, Outcome, find_recipe, published_key
 from emopipe.recipes.reproduce import recipe_roots, run_recipe
-from emopipe.recipes.steps import Bench, Silent, cached_faces, cnn_folder
+from emopipe.recipes.steps import Bench, cached_faces, cnn_folder
 from emopipe.recipes.table import COLUMNS, result_rows, write_results
+from emopipe.stages.progress import Progress
 from emopipe.store.cache import Cache
 
 PAPER = "rangulov2020/"
@@ -65,7 +66,7 @@ SMOKED = pytest.mark.parametrize(
 )
 
 
-class Heard(Silent):
+class Heard(Progress):
     """Keeps what is said."""
 
     def __init__(self):

@@ -10,7 +10,8 @@ from emopipe.models.gather import resident_model
 from emopipe.models.heads import RnnHeadConfig, build_head
 from emopipe.models.losses import get_loss
 from emopipe.stages.event_log import EventLog, masked_crc32c
-from emopipe.stages.training import History, Schedule, Silent, compile_model, optimiser, seed_generators, train
+from emopipe.stages.progress import Progress
+from emopipe.stages.training import History, Schedule, compile_model, optimiser, seed_generators, train
 from emopipe.stages.training_state import restore_state, save_state
 
 
@@ -51,7 +52,7 @@ def run_training(run, model, network, scores=None, epochs=4, patience=None, feed
         evaluate=evaluate,
         schedule=Schedule(epochs, patience, "ccc"),
         seed=0,
-        progress=Silent(),
+        progress=Progress(),
     )
 
 
@@ -84,7 +85,7 @@ def test_the_best_network_is_kept_and_not_the_last(tmp_path):
 
     history = train(
         run, model, network, batches=batches, evaluate=evaluate,
-        schedule=Schedule(4, None, "ccc"), seed=0, progress=Silent(),
+        schedule=Schedule(4, None, "ccc"), seed=0, progress=Progress(),
     )  # fmt: skip
     assert history.best["epoch"] == 2
     kept = keras.saving.load_model(run.network).get_weights()
