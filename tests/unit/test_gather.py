@@ -26,6 +26,7 @@ from emopipe.models.windows import SparsePlan, WindowConfig, make_plan, predicti
 
 NUM_FEATURES = 6
 SAME = 1e-5  # a masked and an unmasked kernel add in another order
+# A head that is not named here is tried as its configuration is by default.
 HEAD_CONFIGS = {
     "rnn": RnnHeadConfig(),
     "mean": MeanHeadConfig(),
@@ -138,7 +139,7 @@ def test_the_last_batch_is_what_is_left():
 @pytest.mark.parametrize("name", sorted(HEADS))
 def test_predictions_stand_in_the_plans_order(name):
     """Against windows cut to their real steps, without a mask."""
-    head = build_head(name, HEAD_CONFIGS[name], NUM_FEATURES)
+    head = build_head(name, HEAD_CONFIGS.get(name) or HEADS.load(name).config(), NUM_FEATURES)
     rows = table(lengths=(12, 3, 30))
     plan = prediction_plan(rows, WindowConfig(8)).plan
     together = predict_windows(head, rows.features, plan, batch_size=16)
