@@ -1,5 +1,6 @@
 """What the benchmark programs share: videos, steps in processes of their own, sides in turn, results on disk."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def generated_video(target: Path, num_frames: int, size: tuple[int, int] = (640,
     write_video(target, frames(), Fraction(25))
 
 
-def run_extract(*options: str, keep_stderr: bool = False) -> dict[str, Any]:
+def run_extract(*options: str) -> dict[str, Any]:
     """`emopipe extract --json` as a process of its own; returns its JSON with `process_s`, its whole wall time."""
     command = [sys.executable, "-c", "from emopipe_cli.main import main; main()", "extract", "--json", *options]
     begun = time.perf_counter()
@@ -122,6 +123,34 @@ def ratios(one: list[float], other: list[float]) -> dict[str, Any]:
     """The median of one / other over the rounds, and their spread."""
     each = [round(a / b, 3) for a, b in zip(one, other, strict=True)]
     return {"median": round(statistics.median(each), 3), "lowest": min(each), "highest": max(each), "rounds": len(each)}
+
+
+def line_parser(name: str, about: str, lines: Iterable[str]) -> argparse.ArgumentParser:
+    """The options of a program that measures line by line and calls itself with --child; see `measure_lines`."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--only", default=",".join(lines), help="some of: " + ", ".join(lines))
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean nothing")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
+    parser.add_argument("--child", nargs=2, default=None, help=argparse.SUPPRESS)
+    return parser
+
+
+def answer_as_child(child: list[str], steps: dict[str, Callable[..., Any]]) -> None:
+    """The other side of `in_child`: print what the step gives, as JSON."""
+    step, given = child
+    sys.stdout.write(json.dumps(steps[step](**json.loads(given))) + "\n")
+
+
+def measure_lines(name: str, lines: dict[str, Callable[[], dict[str, Any]]], arguments: argparse.Namespace) -> None:
+    """Measure the lines that are named, beside those that the file holds already, and print one JSON object."""
+    content = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for line in arguments.only.split(","):
+        begun = time.perf_counter()
+        found = lines[line]()
+        content[line] = {"time": utc_now(), "took_s": round(time.perf_counter() - begun), **found}
+        arguments.out.parent.mkdir(exist_ok=True)
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")  # a line that was measured is not lost
+    save(name, content, arguments.out)
 
 
 def save(name: str, content: dict[str, Any], path: Path | None = None) -> None:

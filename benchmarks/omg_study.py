@@ -10,7 +10,6 @@ tables as text, and how long everything took.
 """
 
 import argparse
-import csv
 import json
 import os
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS_TABLES
+from study_times import Lines, add_time
 
 from emopipe.datasets.phantom import SETTINGS_FILE
 from emopipe.datasets.phantom_layouts import PhantomSettings
@@ -28,7 +28,7 @@ from emopipe.recipes.compare import compare_paper
 from emopipe.recipes.comparison_text import comparison_text
 from emopipe.recipes.recipe import Experiment, find_recipe
 from emopipe.recipes.reproduce import write_outcome
-from emopipe.recipes.steps import Bench, Silent
+from emopipe.recipes.steps import Bench
 from emopipe.recipes.table import read_results
 from emopipe.recipes.utterances import FusionExperiment, UtteranceExperiment
 from emopipe.stages.phantom import make_phantom
@@ -133,14 +133,6 @@ def make_corpora(folder: Path, seed: int) -> dict[str, Path]:
     return roots
 
 
-class Lines(Silent):
-    """Prints what is said."""
-
-    def say(self, sentence: str) -> None:
-        """Print it."""
-        print(f"  {sentence}", flush=True)
-
-
 def run(name: str, seed: int, bench: Bench, results: Path) -> float:
     """Run one recipe and write its rows; returns the seconds it took."""
     found = find_recipe(f"{PAPER}/{name}")
@@ -149,13 +141,6 @@ def run(name: str, seed: int, bench: Bench, results: Path) -> float:
     outcome = recipe.experiment.run(bench)
     write_outcome(recipe, outcome, results)
     return time.perf_counter() - start
-
-
-def add_time(path: Path, seed: int, what: str, seconds: float) -> None:
-    """Append to the csv of times."""
-    rows = list(csv.reader(path.open())) if path.exists() else [["seed", "what", "seconds"]]
-    rows.append([str(seed), what, f"{seconds:.0f}"])
-    write_whole(path, "".join(",".join(row) + "\n" for row in rows).encode())
 
 
 def write_summary(results: Path) -> None:
@@ -184,13 +169,13 @@ def main() -> None:
         start = time.perf_counter()
         bench = Bench(make_corpora(folder, seed), folder / "cache", folder / "runs", os.cpu_count() or 1, Lines())
         if (seconds := time.perf_counter() - start) > 1:
-            add_time(times, seed, "corpora", seconds)
+            add_time(times, str(seed), "corpora", seconds)
         for name in arguments.recipes:
             done = {row.seed for row in read_results(arguments.results / f"{PAPER}/{name}.csv")}
             if seed in done:
                 continue
             seconds = run(name, seed, bench, arguments.results)
-            add_time(times, seed, name, seconds)
+            add_time(times, str(seed), name, seconds)
             kinds = {record.header.fingerprint for record in Cache(bench.cache).records("features")}
             print(f"seed {seed}, {name}: {seconds:.0f} s; {len(kinds)} sets of features in the cache", flush=True)
             write_summary(arguments.results)

@@ -34,13 +34,13 @@ from emopipe.recipes.rangulov2020 import CNN_GRU1, CNN_GRU3, CNN_RNN1, CNN_SUBSE
 from emopipe.recipes.recipe import Recipe
 from emopipe.recipes.steps import Bench, cached_audio, cached_faces, cached_features, trained_cnn, trained_rnn
 from emopipe.stages.cached_plan import cached_plan
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split
 from emopipe.stages.extract import extract
 from emopipe.stages.labelled import labelled_clips, unlabelled_clips
 from emopipe.stages.phantom import make_phantom
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
-from emopipe.stages.train_cnn import TrainCnnConfig
 from emopipe.stages.trained import open_trained
 from emopipe.store.cache import Cache
 from emopipe.typing import Array, Floats

@@ -9,7 +9,6 @@ what was said of every recording.
 """
 
 import argparse
-import csv
 import json
 import statistics
 import time
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import RESULTS_TABLES
+from study_times import Lines, add_time, read_times
 
 from emopipe.class_metrics import confusion_matrix, unweighted_average_recall
 from emopipe.config import to_dict
@@ -30,7 +30,7 @@ from emopipe.recipes.ravdess import FLOOR_PEARSON, FLOOR_RECALL
 from emopipe.recipes.reactions import ReactionExperiment
 from emopipe.recipes.recipe import RECIPES, Recipe, find_recipe, published_key
 from emopipe.recipes.reproduce import write_outcome
-from emopipe.recipes.steps import Bench, Silent, cached_audio
+from emopipe.recipes.steps import Bench, cached_audio
 from emopipe.recipes.table import ResultRow, read_results
 
 PAPER = "ravdess"
@@ -40,14 +40,6 @@ INTENSITY = "-intensity"  # ends the name of a recipe for the number; the one fo
 EXTRACTION = "features"  # in times.csv, before the setting
 CHOSEN_ON = (1, 4)  # folds whose actors picked the epoch while the settings of spectrogram-cnn were chosen
 CELLS = ("mean", "spread", "95 % interval", "other folds", "s")  # of each of the two quantities
-
-
-class Lines(Silent):
-    """Prints what is said."""
-
-    def say(self, sentence: str) -> None:
-        """Print it."""
-        print(f"  {sentence}", flush=True)
 
 
 def experiment_of(recipe: Recipe) -> ReactionExperiment:
@@ -92,21 +84,6 @@ def run(recipe: Recipe, bench: Bench, results: Path) -> float:
     outcome = recipe.experiment.run(bench)
     write_outcome(recipe, outcome, results)
     return time.perf_counter() - start
-
-
-def read_times(path: Path) -> dict[tuple[str, str], float]:
-    """(seed, what) -> seconds; features have no seed."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {(row["seed"], row["what"]): float(row["seconds"]) for row in csv.DictReader(file)}
-
-
-def add_time(path: Path, seed: str, what: str, seconds: float) -> None:
-    """Write the seconds; those of a second run take the place of the first one's."""
-    times = {**read_times(path), (seed, what): seconds}
-    lines = ["seed,what,seconds", *(f"{each},{name},{taken:.0f}" for (each, name), taken in times.items())]
-    write_whole(path, ("\n".join(lines) + "\n").encode())
 
 
 # === The table ===

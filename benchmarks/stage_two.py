@@ -11,7 +11,6 @@ Both sides of a ratio take turns in one process, or in two that wait for each ot
 see that it runs. A line measured with --only replaces that line of the result file and no other.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -21,19 +20,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, in_child, ratios, save, scratch, take_turns
+from common import answer_as_child, in_child, line_parser, measure_lines, ratios, scratch, take_turns
 from stage_two_crops import crops_epochs
 from stage_two_data import backend, faces_cache, features_cache, has_gpu, table
 
-from emopipe.models.gather import batches, epoch_order, gather
+from emopipe.models.gather import batches, epoch_order, head_inputs
 from emopipe.models.heads import build_head
 from emopipe.models.windows import WindowConfig
-from emopipe.provenance import num_cores, utc_now
+from emopipe.provenance import num_cores
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import compiled_model, epoch_batches, train_rnn
 from emopipe.stages.training import fit_epoch
@@ -72,27 +72,15 @@ QUICK = Sizes(6, 8, (4, 4), 2000, 3, 2, 4000, 10, (1, 2), 40)
 def main() -> None:
     """Run the lines that are named, or all, and print one JSON object."""
     lines = {name: globals()[name] for name in ("feeding", "torch", "memory", "resident", "crops", "epoch")}
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(lines), help="some of: " + ", ".join(lines))
-    parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean nothing")
+    parser = line_parser("stage_two", __doc__, lines)
     parser.add_argument("--torch-python", default=None, help="an interpreter that imports torch")
-    parser.add_argument("--out", type=Path, default=RESULTS / "stage_two.json")
-    parser.add_argument("--child", nargs=2, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
-        step, given = arguments.child
-        children = {"peak_memory": peak_memory, "matrix_sizes": matrix_sizes, "crops_epochs": crops_epochs}
-        sys.stdout.write(json.dumps(children[step](**json.loads(given))) + "\n")
+        steps = {"peak_memory": peak_memory, "matrix_sizes": matrix_sizes, "crops_epochs": crops_epochs}
+        answer_as_child(arguments.child, steps)
         return
     sizes = QUICK if arguments.quick else Sizes()
-    content = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for name in arguments.only.split(","):
-        begun = time.perf_counter()
-        found = lines[name](sizes, arguments)
-        content[name] = {"time": utc_now(), "took_s": round(time.perf_counter() - begun), **found}
-        arguments.out.parent.mkdir(exist_ok=True)
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")  # a line that was measured is not lost
-    save("stage_two", content, arguments.out)
+    measure_lines("stage_two", {name: partial(line, sizes, arguments) for name, line in lines.items()}, arguments)
 
 
 # === Feeding ===
@@ -313,7 +301,8 @@ def resident(sizes: Sizes, _: Any) -> dict[str, Any]:
     same = []
     for numbers in islice(batches(epoch_order(len(split.plan), 0, 0), config.batch_size), 10 * sizes.steps):
         device = keras.ops.convert_to_numpy(gathered({"rows": split.plan.rows(numbers), "mask": None}))
-        same.append(device.tobytes() == gather(split.rows.features, split.plan, numbers).tobytes())
+        host = head_inputs(split.rows.features, split.plan, numbers)["features"].astype(np.float32)
+        same.append(device.tobytes() == host.tobytes())
     with scratch() as folder:
         network.save(Path(folder) / "head.keras")
         saved = (Path(folder) / "head.keras").stat().st_size

@@ -24,9 +24,10 @@ def crops_epochs(folder: str, cnn: str, rounds: int) -> dict[str, Any]:
     """Whole epochs from the cache, whose pages are taken out of memory all the time, and from tensors, in turns."""
     from emopipe.models.engines import load_keras
     from emopipe.models.trainable import CNNS
+    from emopipe.stages.cnn_config import TrainCnnConfig
     from emopipe.stages.crop_source import CropReaders, shuffled_batches
     from emopipe.stages.pipeline import Prefetch
-    from emopipe.stages.train_cnn import BATCHES_AHEAD, TrainCnnConfig, build_training
+    from emopipe.stages.train_cnn import BATCHES_AHEAD, build_training
     from emopipe.stages.training_frames import load_frames
     from emopipe.store.cache import Cache
 

@@ -12,17 +12,15 @@ epoch against one from the same matrix in memory, in turns, nothing of the shard
 and no other.
 """
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, in_child, ratios, save, scratch, take_turns
+from common import answer_as_child, in_child, line_parser, measure_lines, ratios, scratch, take_turns
 from stage_two import high_water_mb
 from stage_two_crops import forgetting
 from stage_two_data import FOLDERS, backend, features_cache, make_corpus
@@ -33,7 +31,6 @@ from emopipe.models.bundle import begin_run
 from emopipe.models.engines import load_keras
 from emopipe.models.tap_heads import FC, TapHeadConfig
 from emopipe.models.windows import WindowConfig
-from emopipe.provenance import utc_now
 from emopipe.stages import feature_rows
 from emopipe.stages.extract import extract
 from emopipe.stages.rnn_config import TrainRnnConfig
@@ -79,29 +76,17 @@ QUICK = Sizes(((1 / 32, 4),), (4, 4), (2, 2), 300, 3200, 0.04, 2)
 def main() -> None:
     """Run the lines that are named, or both, and print one JSON object."""
     lines: dict[str, Callable[[Sizes], dict[str, Any]]] = {"epoch": epoch, "flat": flat}
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(lines), help="some of: " + ", ".join(lines))
+    parser = line_parser("stage_two_omg", __doc__, lines)
     parser.add_argument("--width", type=float, default=None, help="this width alone")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes; the figures mean nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS / "stage_two_omg.json")
-    parser.add_argument("--child", nargs=2, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:
-        step, given = arguments.child
-        children = {"epochs_of": epochs_of, "peak_memory": peak_memory, "from_disk": from_disk}
-        sys.stdout.write(json.dumps(children[step](**json.loads(given))) + "\n")
+        steps = {"epochs_of": epochs_of, "peak_memory": peak_memory, "from_disk": from_disk}
+        answer_as_child(arguments.child, steps)
         return
     sizes = QUICK if arguments.quick else Sizes()
     if arguments.width is not None:
         sizes = replace(sizes, widths=((arguments.width, dict(sizes.widths).get(arguments.width, BATCH)),))
-    content = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-    for name in arguments.only.split(","):
-        begun = time.perf_counter()
-        found = lines[name](sizes)
-        content[name] = {"time": utc_now(), "took_s": round(time.perf_counter() - begun), **found}
-        arguments.out.parent.mkdir(exist_ok=True)
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")  # a line that was measured is not lost
-    save("stage_two_omg", content, arguments.out)
+    measure_lines("stage_two_omg", {name: partial(line, sizes) for name, line in lines.items()}, arguments)
 
 
 def config_of(head: TapHeadConfig, **settings: Any) -> TrainRnnConfig:

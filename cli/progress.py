@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import click
 
+from emopipe.stages.progress import Progress
+
 _LOOK = "{n_fmt} of {total_fmt} {unit} |{bar}| {elapsed} so far, {remaining} to go{postfix}"
 
 
@@ -46,7 +48,7 @@ def _bar(total: int, unit: str) -> Any:
     return tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True, bar_format=_LOOK, miniters=0, smoothing=0)
 
 
-class Bar:
+class Bar(Progress):
     """A `Progress` drawn with tqdm. Sentences are printed also when there is no terminal."""
 
     def __init__(self) -> None:
@@ -99,7 +101,7 @@ class Bar:
             self._bar = None
 
 
-class EpochLines:
+class EpochLines(Progress):
     """Epochs on stderr, and only on a terminal, the one that is at work on a last line; sentences also elsewhere."""
 
     _shown_s = 0.0  # when the last line was written; 0 when there is none

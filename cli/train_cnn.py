@@ -85,7 +85,7 @@ def train_cnn(
     The best epoch on the dev split is kept. A training that was stopped goes on with the same command.
     """
     from emopipe.datasets.adapter import resolve_root
-    from emopipe.stages.train_cnn import TrainCnnConfig
+    from emopipe.stages.cnn_config import TrainCnnConfig
     from emopipe.stages.train_cnn import train_cnn as train
 
     if settings["literal_balance"] and settings["balance"] == "none":

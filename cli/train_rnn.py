@@ -1,11 +1,14 @@
 """emopipe train-rnn"""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
+
+from emopipe.models.heads import HEADS, Head
 
 from .options import (
     NUMBERS,
@@ -31,18 +34,14 @@ from .progress import EpochLines, say_on_terminal
 from .sections import Command
 
 _TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
-# option -> the heads that know what to do with it
-_READ_BY = {
-    **dict.fromkeys(("layers", "bidirectional"), ("rnn",)),
-    "cells": ("rnn", "multimodal"),
-    "units": ("rnn", "cnn-1rnn", "cnn-multi-rnn", "multimodal", "spectrogram-cnn"),
-    "dropout": ("rnn", "cnn-1rnn", "cnn-multi-rnn", "multimodal", "spectrogram-cnn"),
-    "reduce": ("rnn", "mean", "multimodal", "spectrogram-cnn", *_TAP_HEADS),
-    **dict.fromkeys(("stride", "standardise", "output_activation"), ("rnn", "mean", "multimodal", "spectrogram-cnn")),
-    **dict.fromkeys(("audio_units", "fusion_units"), ("multimodal",)),
-    **dict.fromkeys(("channels", "pooling", "augment"), ("spectrogram-cnn",)),
-    **dict.fromkeys(("landmarks", "landmark_units", "fc_tap", "fc_units", "joint_units"), tuple(_TAP_HEADS)),
-}
+_HEADS_OF_SOUND = ("multimodal", "spectrogram-cnn")
+_HEADS = (*(name for name in HEADS if name != "taps"), *_TAP_HEADS)
+# options that not every head knows what to do with; see `_read_by`
+_OF_HEADS = (
+    "cells", "layers", "units", "bidirectional", "dropout", "reduce", "stride", "standardise", "output_activation",
+    "audio_units", "fusion_units", "channels", "pooling", "augment", "landmarks", "landmark_units", "fc_tap",
+    "fc_units", "joint_units",
+)  # fmt: skip
 _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
 
 
@@ -76,7 +75,7 @@ _EXAMPLES = (
 @click.option("--tap", "taps", multiple=True, metavar="NAME",
               help="Read this tap; repeatable, side by side. For heads over taps also fc, the layer that they make.  "
               "[default: all; for heads over taps they must be named]")  # fmt: skip
-@click.option("--head", type=click.Choice(["rnn", "mean", "multimodal", "spectrogram-cnn", *_TAP_HEADS]), default="rnn",
+@click.option("--head", type=click.Choice(_HEADS), default="rnn",
               show_default=True, help="rnn: recurrent layers. mean: the mean over a window. multimodal: an RNN for the "
               "picture, one for the sound, a layer over both. spectrogram-cnn: convolutions over log-mel rows. Over "
               "taps: cnn, frame by frame; cnn-1rnn, one RNN for all of them; cnn-multi-rnn, an RNN for "
@@ -178,7 +177,7 @@ def train_rnn(
 
     _check_options(head, taps, landmarks, target, pooling, units)
     over_taps = head in _TAP_HEADS
-    if head in ("multimodal", "spectrogram-cnn"):
+    if head in _HEADS_OF_SOUND:
         settings |= {"taps": taps} | _head_of_sound(
             head, cells, units, dropout, audio_units, fusion_units, channels, pooling, augment,
         )  # fmt: skip
@@ -248,11 +247,12 @@ def _check_options(
 ) -> None:
     """Refuse options that this head would not look at."""
     context = click.get_current_context()
-    given = [name for name in _READ_BY if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = [name for name in _OF_HEADS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     for name in given:
         option = f"--{name.replace('_', '-')}"
-        if head not in _READ_BY[name]:
-            raise click.UsageError(f"{option}: is for --head {', '.join(_READ_BY[name])}. Received: --head {head}.")
+        if name not in _read_by(head):
+            readers = ", ".join(each for each in _HEADS if name in _read_by(each))
+            raise click.UsageError(f"{option}: is for --head {readers}. Received: --head {head}.")
         if name in _FOR_FC and "fc" not in taps:
             raise click.UsageError(f"{option}: is for the layer fc. Expected --tap fc too.")
         if name == "landmark_units" and not landmarks:
@@ -265,3 +265,14 @@ def _check_options(
             raise click.UsageError("--units: are those of a GRU. Expected --pooling gru too.")
     if context.get_parameter_source("sampling") is ParameterSource.COMMANDLINE and target != "clip":
         raise click.UsageError("--sampling: chooses the frames of a clip. Expected --target clip too.")
+
+
+def _read_by(head: str) -> set[str]:
+    """The options of a head: the fields of its configuration, and what is done around it."""
+    registered: Head = HEADS.load("taps" if head in _TAP_HEADS else head)
+    read = {field.name for field in fields(registered.config)} | {"reduce"}
+    if head in _TAP_HEADS:
+        return read - {"units"} if head == "cnn" else read | {"dropout"}
+    if head not in _HEADS_OF_SOUND and "units" in read:
+        read.add("layers")
+    return read | {"stride"} | ({"standardise"} if registered.standardises else set())

@@ -20,12 +20,13 @@ from emopipe.models.tap_heads import JOINED, LANDMARKS, NUM_LANDMARK_NUMBERS, Ta
 from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES, NONE, WindowConfig
 from emopipe.stages import training
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import clip_predictions
 from emopipe.stages.fuse import fuse_decisions, fuse_models, shares
 from emopipe.stages.fusion import averaged_frames, evaluate, is_fusion, open_fusion, predict_run
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.trained import open_trained
 

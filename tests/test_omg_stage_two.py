@@ -433,7 +433,11 @@ def test_options_that_do_not_fit_are_one_message(made, call, tmp_path):
         (2, ("--head", "cnn-1rnn", *taps, "--layers", "1"), "--layers: is for --head rnn"),
         (2, ("--head", "mean", "--bidirectional"), "--bidirectional: is for --head rnn"),
         (2, ("--head", "cnn-1rnn", *taps, "--stride", "2"), "--stride: is for --head rnn, mean"),
-        (2, ("--head", "cnn", *taps, "--units", "8"), "--units: is for --head rnn, cnn-1rnn, cnn-multi-rnn"),
+        (
+            2,
+            ("--head", "cnn", *taps, "--units", "8"),
+            "--units: is for --head rnn, multimodal",
+        ),
         (2, ("--head", "cnn-1rnn", "--tap", LOW, "--landmarks"), "--landmarks: is for the layer fc. Expected --tap fc"),
         (2, ("--head", "cnn-1rnn", "--tap", LOW, "--fc-units", "8"), "--fc-units: is for the layer fc"),
         (2, ("--head", "cnn-1rnn", *taps, "--landmark-units", "8"), "Expected --landmarks too"),

@@ -17,6 +17,7 @@ from emopipe.errors import ConfigError, MediaError, RunError, WeightsError
 from emopipe.media.video import probe, read_frames, write_video
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import WindowConfig
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.extract import extract
 from emopipe.stages.fusion import evaluate
 from emopipe.stages.import_head import import_head
@@ -24,7 +25,7 @@ from emopipe.stages.phantom import make_phantom
 from emopipe.stages.predict import Predictor, check_names, predict_files
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
-from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 
 write_checkpoint = runpy.run_path(str(Path(__file__).parent / "keras2_checkpoint.py"))["write_checkpoint"]

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 import shutil
 import wave
 from dataclasses import dataclass, replace
@@ -13,21 +12,16 @@ import numpy as np
 import pytest
 
 from emopipe.config import FacesConfig
-from emopipe.datasets.hume_predictions import read_predictions
-from emopipe.datasets.hume_table import TARGETS as REACTIONS
-from emopipe.datasets.hume_table import official_ids
 from emopipe.errors import ConfigError, MediaError, RunError, WeightsError
 from emopipe.faces.landmark_vector import landmark_vector
 from emopipe.faces.normalisation import InputSpec
 from emopipe.media.video import write_video
-from emopipe.models.bundle import Run
 from emopipe.models.keras_files import write_metadata
 from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_cnn import AudioRequest, spectrogram_for
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.evaluate import predict_split
-from emopipe.stages.evaluate_clips import ClipPredictions
 from emopipe.stages.extract import extract
 from emopipe.stages.feature_rows import feature_rows, tap_columns
 from emopipe.stages.fuse import fuse_decisions
@@ -38,14 +32,12 @@ from emopipe.stages.predict import Predictor, load_predictor, predict_files
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.sound_rows import joined_plan, sound_columns, table_kind
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
-from emopipe.stages.submission import write_submission
 from emopipe.stages.train_rnn import train_rnn
-from emopipe.stages.trained import Trained, open_trained
+from emopipe.stages.trained import open_trained
 from emopipe.store.cache import Cache
 
 from .conftest import face_frames
 
-HUME = runpy.run_path(str(Path(__file__).parent / "fakes" / "hume" / "make.py"))
 RATE_HZ, FRAME_RATE, NUM_FRAMES = 16_000, 25, 24
 TOLERANCE = 1e-3  # of a recording that is decoded again with the cache
 VIDEOS = {"train": ("t0", "t1", "t2", "t3"), "dev": ("d0", "d1", "d2")}
@@ -492,50 +484,6 @@ def test_runs_that_cannot_be_fused_are_refused(made, alike, tmp_path):
         (frames[-1] / "run.json").write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="one predicts frames and the other windows of sound"):
         fuse_decisions(frames, run=tmp_path / "fused", cache=made.cache, root=root)
-
-
-# --- the official file of Hume-Reaction
-
-
-def reactions(root: Path, clip_ids: tuple[str, ...], values: np.ndarray, targets: tuple[str, ...]) -> ClipPredictions:
-    trained = Trained(
-        Run(root.parent / "run", {}), "hume", "reactions", targets, (), "audio", "0" * 64, None, WHOLE, (), None,
-        of_clips=True, sound={},
-    )  # fmt: skip
-    count = len(clip_ids)
-    return ClipPredictions(
-        trained, "hume", "dev", root, clip_ids, clip_ids, np.full(count, 9), np.full(count, 9),
-        np.full((count, 7), np.nan), values, None, (),
-    )  # fmt: skip
-
-
-def test_reactions_become_the_official_csv(tmp_path):
-    root, backwards = HUME["make"](tmp_path / "hume"), REACTIONS[::-1]
-    values = np.arange(14).reshape(2, 7) / 20
-    found = reactions(root, ("00001", "00004"), values, backwards)
-    assert write_submission(found, tmp_path / "dev.csv") == ()
-    ids = official_ids(root, "dev")
-    assert ids == ("[00004]", "[00001]")
-    np.testing.assert_allclose(read_predictions(tmp_path / "dev.csv", ids), values[::-1, ::-1])
-    silent = replace(found, values=np.array([values[0], np.full(7, np.nan)]))
-    (note,) = write_submission(silent, tmp_path / "half.csv")
-    assert "[00004]" in note
-    np.testing.assert_allclose(read_predictions(tmp_path / "half.csv", ids), values[[0, 0], ::-1])
-
-
-def test_reactions_are_refused_where_they_do_not_belong(tmp_path):
-    root = HUME["make"](tmp_path / "hume")
-    found = reactions(root, ("00001", "00004"), np.zeros((2, 7)), REACTIONS)
-    for path, changes, message in (
-        ("dev.txt", {}, "reactions are predicted for whole clips. Expected a .csv"),
-        ("dev.csv", {"split": "all"}, "one split of Hume-Reaction. Received: split 'all' of hume"),
-        ("dev.csv", {"dataset": "omg"}, "one split of Hume-Reaction. Received: split 'dev' of omg"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            write_submission(replace(found, **changes), tmp_path / path)
-    few = replace(found, trained=replace(found.trained, targets=REACTIONS[:3]))
-    with pytest.raises(ConfigError, match="adoration, amusement, anxiety.\nFor Hume-Reaction expected adoration"):
-        write_submission(few, tmp_path / "dev.csv")
 
 
 # --- the command line

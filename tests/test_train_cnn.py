@@ -11,7 +11,8 @@ import pytest
 
 from emopipe.errors import ConfigError, EmopipeError, ManifestError, RunError
 from emopipe.models.bundle import open_run
-from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.cnn_config import TrainCnnConfig
+from emopipe.stages.train_cnn import train_cnn
 from emopipe.store.cache import Cache
 
 HERE = Path(__file__).parent

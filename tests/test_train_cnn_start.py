@@ -14,8 +14,9 @@ from emopipe.files import sha256_of_file
 from emopipe.models.bundle import open_run
 from emopipe.models.trainable import CNNS
 from emopipe.models.weights import initialise
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.start_weights import resolve_start
-from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.train_cnn import train_cnn
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))  # the registry imports the small CNN by the name of its module

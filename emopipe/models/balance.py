@@ -13,6 +13,7 @@ NUM_BINS = 40  # per axis; Rangulov and Fahim, arXiv:2006.11168, sec. III
 EDGES = np.arange(-NUM_BINS // 2, NUM_BINS // 2 + 1) / (NUM_BINS // 2)
 
 Ceiling = Literal["max", "mean", "midpoint"]
+Balance = Literal["none", "max", "mean", "midpoint"]
 CEILINGS: tuple[Ceiling, ...] = ("max", "mean", "midpoint")
 
 
@@ -43,6 +44,16 @@ def density(valence: Floats, arousal: Floats) -> Ints:
     counts = np.zeros((NUM_BINS, NUM_BINS), np.int64)
     np.add.at(counts, (_cell(valence), _cell(arousal)), 1)
     return counts
+
+
+def check_balance(chosen: str) -> None:
+    """Refuse a way of balancing that there is not.
+
+    Raises:
+        ConfigError: it is neither "none" nor a ceiling.
+    """
+    if chosen not in ("none", *CEILINGS):
+        raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {chosen!r}.")
 
 
 def balance(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emopipe.errors import RecordError
 from emopipe.models.rows import Rows
 from emopipe.models.windows import Plan
 from emopipe.typing import Floats, Ints
@@ -28,33 +27,10 @@ def batches(order: Ints, batch_size: int) -> Iterator[Ints]:
         yield order[start : start + batch_size]
 
 
-def gather(features: Floats, plan: Plan, indices: Ints, *, check: bool = False) -> Floats:
-    """The features of some windows.
-
-    Args:
-        features: (R, D), `Rows.features`.
-        plan: the windows.
-        indices: (B,) window numbers.
-        check: refuse numbers that are not finite. `Rows.check` does it once for all windows.
-
-    Returns:
-        (B, L, D) float32, zeros where a step has no row.
-
-    Raises:
-        RecordError: `check`, and a number is not finite; names the row.
-    """
-    table = plan.rows(indices)
-    batch = _taken(features, table).astype(np.float32, copy=False)
-    if check and not np.isfinite(batch).all():
-        row = table[~np.isfinite(batch).all(axis=2)][0]
-        raise RecordError(f"features, row {row}: expected finite numbers. Received: NaN or infinity in a window.")
-    return batch
-
-
 def head_inputs(features: Floats, plan: Plan, indices: Ints) -> dict[str, Any]:
     """What a head takes: {"features": (B, L, D), "mask": (B, L) bool or, for a plan without padding, None}.
 
-    Features keep their type: the head makes float32 of them, with the same bits as `gather` and quicker than numpy.
+    Features keep their type: the head makes float32 of them, quicker than numpy would.
     """
     return {"features": _taken(features, plan.rows(indices)), "mask": plan.mask(indices) if plan.padded else None}
 
@@ -118,7 +94,7 @@ def _taken(features: Floats, table: Ints) -> Floats:
 
 
 def gather_ops(matrix: Any, table: Any) -> Any:
-    """`gather` in keras.ops, for a matrix on the device; the same numbers bit for bit.
+    """The features of `head_inputs` in keras.ops, for a matrix on the device; the same numbers bit for bit.
 
     Args:
         matrix: (R, D) tensor or variable.

@@ -14,11 +14,11 @@ from emopipe.errors import ConfigError
 from emopipe.models.bundle import open_run
 from emopipe.recipes.recipe import Outcome
 from emopipe.recipes.steps import Bench, cached_faces, cached_features, trained_cnn, trained_rnn
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluation import Evaluation, SplitPredictions
 from emopipe.stages.predictions import Fill
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import TrainCnnConfig
 from emopipe.stages.trained import open_trained
 from emopipe.typing import Array, Ints
 

@@ -20,9 +20,9 @@ from emopipe.models.windows import WindowConfig
 from emopipe.recipes.reactions import ReactionExperiment
 from emopipe.recipes.recipe import Experiment, Paper, Place, Recipe, Table
 from emopipe.spectrograms import SpectrogramConfig
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest
-from emopipe.stages.train_cnn import TrainCnnConfig
 
 _SCORES: Final = ("pearson_mean",)
 _CAPTION: Final = "Mean of seven Pearson correlations; printed on the test set, ours on the validation set."

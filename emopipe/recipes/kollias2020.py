@@ -26,8 +26,8 @@ from emopipe.recipes.utterances import (
     Steps,
     UtteranceExperiment,
 )
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import TrainCnnConfig
 
 _CCC = ("ccc_valence", "ccc_arousal", "ccc_mean")
 _REGIONS = ("positive_low", "positive_high", "negative_low", "negative_high", "overall")

@@ -20,8 +20,8 @@ from emopipe.datasets.splits import Folds
 from emopipe.models.windows import WindowConfig
 from emopipe.recipes.experiments import FoldsExperiment, FrameExperiment, TransferExperiment
 from emopipe.recipes.recipe import Experiment, Paper, Place, Recipe, Table
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import TrainCnnConfig
 
 _NUMBERS = ("rmse_valence", "rmse_arousal", "ccc_valence", "ccc_arousal", "ccc_mean")
 PAPER: Final = Paper(

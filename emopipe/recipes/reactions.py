@@ -21,11 +21,11 @@ from emopipe.recipes.steps import (
     trained_cnn,
     trained_head,
 )
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import ClipPredictions, clip_evaluation, clip_predictions
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest
-from emopipe.stages.train_cnn import TrainCnnConfig
 from emopipe.stages.trained import open_trained
 
 # What a minute holds on two cores.

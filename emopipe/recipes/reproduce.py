@@ -14,9 +14,10 @@ from emopipe.errors import ConfigError
 from emopipe.plots.scores import confusion_figure, save_figure
 from emopipe.recipes.predictions import predictions_path, write_predictions
 from emopipe.recipes.recipe import Outcome, Recipe
-from emopipe.recipes.steps import Bench, Progress, Silent
+from emopipe.recipes.steps import Bench
 from emopipe.recipes.table import ResultRow, result_rows, text_table, write_results
 from emopipe.stages.phantom import make_phantom
+from emopipe.stages.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def run_recipe(
         EmopipeError: a corpus is not there, nothing can be learned from it, or training diverges.
         ConfigError: a smoke run would replace measured numbers, or write into a corpus.
     """
-    progress = progress or Silent()
+    progress = progress or Progress()
     roots = recipe_roots(recipe, root)
     if recipe.is_smoke:
         for dataset, settings in recipe.phantoms.items():

@@ -8,39 +8,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from emopipe.config import FacesConfig, fingerprint, to_dict
 from emopipe.errors import WeightsError
 from emopipe.models.bundle import open_run
 from emopipe.models.spectrogram_cnn import AudioRequest
 from emopipe.stages.cached_plan import cached_plan
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.extract import extract
-from emopipe.stages.extract_report import Progress as ExtractProgress
-from emopipe.stages.extract_report import Silent as SilentExtract
+from emopipe.stages.progress import Progress
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec, make_plan
-from emopipe.stages.train_cnn import TrainCnnConfig, train_cnn
+from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
-from emopipe.stages.training import TrainingProgress
 from emopipe.stages.training_frames import load_frames
 from emopipe.store.cache import Cache
 
 MOBILENETV2_VARIABLE = "EMOPIPE_MOBILENETV2"
-
-
-class Progress(ExtractProgress, TrainingProgress, Protocol):
-    """Told what happens in any of the steps."""
-
-
-class Silent(SilentExtract):
-    """A `Progress` that says nothing."""
-
-    def epoch(self, sentence: str) -> None:
-        """Ignore it."""
-
-    def now(self, sentence: str) -> None:
-        """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +43,7 @@ class Bench:
     cache: Path
     runs: Path
     workers: int = 1
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Progress)
     failed: set[str] = field(default_factory=set)
 
 

@@ -15,12 +15,12 @@ from emopipe.recipes.predictions import Predictions
 from emopipe.recipes.recipe import Outcome
 from emopipe.recipes.steps import Bench, cached_faces, cached_features, is_finished, trained_cnn, trained_rnn
 from emopipe.stages.clip_values import PostProcessing
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import ClipPredictions, clip_predictions
 from emopipe.stages.fuse import Level, fuse_decisions, fuse_models
 from emopipe.stages.fusion import averaged_clips, is_fusion, open_fusion
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import TrainCnnConfig
 from emopipe.stages.trained import Trained, open_trained
 
 Steps = Literal["all", "median", "none"]  # of the post-processing

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from emopipe.errors import ConfigError
 from emopipe.stages.extract import extract, tidy
-from emopipe.stages.extract_report import ExtractReport, Progress
+from emopipe.stages.extract_report import ExtractReport
+from emopipe.stages.progress import Progress
 from emopipe.stages.spec import ExtractSpec
 from emopipe.store.cache import Cache, Damage, ShardRecord
 

@@ -7,8 +7,9 @@ from emopipe.config import fingerprint
 from emopipe.datasets.listing import printable
 from emopipe.datasets.manifest import Refusal
 from emopipe.provenance import utc_now
-from emopipe.stages.extract_report import ExtractReport, Progress
+from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.pipeline import StepClock
+from emopipe.stages.progress import Progress
 from emopipe.stages.spec import ExtractSpec, Plan, PlannedClip
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.claims import Claims

@@ -1,7 +1,8 @@
 """Stage one: from a corpus folder to verified shards."""
 
-from emopipe.stages.extract_report import ExtractReport, Progress, Silent
+from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.one_process import extract_clips
+from emopipe.stages.progress import Progress
 from emopipe.stages.spec import ExtractSpec
 from emopipe.stages.workers import extract_with_workers
 from emopipe.store.cache import Cache
@@ -34,7 +35,7 @@ def extract(spec: ExtractSpec, progress: Progress | None = None) -> ExtractRepor
         >>> extract(spec).reused
         {'2-25-320x240'}
     """
-    progress = progress or Silent()
+    progress = progress or Progress()
     notes = tidy(Cache(spec.cache))
     if spec.workers == 1 or spec.only in ("features", "audio"):
         report = extract_clips(spec, progress)

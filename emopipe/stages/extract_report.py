@@ -1,41 +1,9 @@
 """What an extraction reports: counts, seconds per step, and what went wrong where."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from emopipe.store.ledger import LedgerRow
-
-
-class Progress(Protocol):
-    """Told what happens while clips are extracted."""
-
-    def begin(self, num_clips: int) -> None:
-        """`num_clips` clips are to be made."""
-
-    def frames(self, count: int) -> None:
-        """`count` more frames are finished."""
-
-    def clip(self, clip_id: str, is_done: bool) -> None:
-        """One clip is finished or has failed."""
-
-    def say(self, sentence: str) -> None:
-        """Something the user should know now."""
-
-
-class Silent:
-    """A `Progress` that says nothing."""
-
-    def begin(self, num_clips: int) -> None:
-        """Ignore it."""
-
-    def frames(self, count: int) -> None:
-        """Ignore it."""
-
-    def clip(self, clip_id: str, is_done: bool) -> None:
-        """Ignore it."""
-
-    def say(self, sentence: str) -> None:
-        """Ignore it."""
 
 
 @dataclass

@@ -22,10 +22,10 @@ from emopipe.stages.evaluate import predict_split
 from emopipe.stages.evaluate_clips import clip_predictions
 from emopipe.stages.evaluation import SplitPredictions
 from emopipe.stages.fusion import place_members
+from emopipe.stages.progress import Progress
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import Learner, TrainReport, fit_head, settings_of
 from emopipe.stages.trained import Trained, carry, open_trained
-from emopipe.stages.training import Silent, TrainingProgress
 from emopipe.stages.training_targets import suited_loss
 from emopipe.stages.training_windows import load_windows
 from emopipe.store.cache import Cache
@@ -124,7 +124,7 @@ def fuse_models(
     run: Path,
     cache: Path,
     root: Path | None = None,
-    progress: TrainingProgress | None = None,
+    progress: Progress | None = None,
 ) -> TrainReport:
     """Train one head over the joined RNNs of several, which learn on; the result is a run like any head's.
 
@@ -139,7 +139,7 @@ def fuse_models(
     Raises:
         ConfigError: as `fuse_decisions`; or the runs are no heads over taps of the same features.
     """
-    progress = progress or Silent()
+    progress = progress or Progress()
     members = _members(runs)
     heads = _tap_heads(members)
     store = Cache(cache)

@@ -9,11 +9,12 @@ from emopipe.models.building import build_network
 from emopipe.provenance import num_cores
 from emopipe.stages.audio_step import AudioEngine, load_audio_engine
 from emopipe.stages.clip_queue import PICTURE_KINDS, SOUND_KINDS, ClipQueue, Job, Survey
-from emopipe.stages.extract_report import ExtractReport, Progress, Silent
+from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.faces_step import FaceEngines, load_engines
 from emopipe.stages.features_step import BATCH_SIZE, GPU_BATCH_SIZE, Crops, Network, compute, tap_sizes
 from emopipe.stages.makers import AudioMaker, Claimed, FacesMaker, FeaturesMaker
 from emopipe.stages.pipeline import Prefetch, StepClock
+from emopipe.stages.progress import Progress
 from emopipe.stages.shelf import Shelf, reconcile
 from emopipe.stages.spec import ExtractSpec, PlannedClip, make_plan
 from emopipe.store.cache import Cache
@@ -36,7 +37,7 @@ def extract_clips(
         faces_are_made_elsewhere: while it answers True, only clips whose faces are cached are taken up.
     """
     begun = time.perf_counter()
-    progress = progress or Silent()
+    progress = progress or Progress()
     cache = Cache(spec.cache)
     plan = make_plan(spec, cache)
     with cache.claims() as claims:

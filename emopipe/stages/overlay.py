@@ -3,16 +3,13 @@
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emopipe.media.video import probe, read_frames, write_video
 from emopipe.plots.pictures import annotate, gauges
+from emopipe.stages.predictions import Prediction
 from emopipe.typing import Image
-
-if TYPE_CHECKING:
-    from emopipe.stages.predict import Prediction
 
 _MOST_CLASSES = 3
 
@@ -23,7 +20,7 @@ def overlay_path(media: Path, folder: Path) -> Path:
 
 
 def write_overlay(
-    found: "Prediction",
+    found: Prediction,
     folder: Path,
     classes: tuple[str, ...],
     on_frame: Callable[[int, int], None] | None = None,
@@ -62,7 +59,7 @@ def _counted(frames: Iterator[Image], of: int, on_frame: Callable[[int, int], No
         on_frame(done, of)
 
 
-def _drawn(found: "Prediction", classes: tuple[str, ...]) -> Iterator[Image]:
+def _drawn(found: Prediction, classes: tuple[str, ...]) -> Iterator[Image]:
     for row, frame in enumerate(read_frames(found.media)):
         if frame.image is None:
             continue

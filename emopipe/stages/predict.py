@@ -16,48 +16,13 @@ from emopipe.models.weights import load_network
 from emopipe.models.windows import HOW_NAMES, NONE
 from emopipe.records import Side
 from emopipe.stages.clip_values import clip_values, frame_values
-from emopipe.stages.extract_report import Progress, Silent
 from emopipe.stages.fusion import Fusion, averaged_frames, is_fusion, open_fusion
 from emopipe.stages.overlay import overlay_path, write_overlay
-from emopipe.stages.predictions import Fill, cells_of, columns_of, frame_predictions, window_predictions
+from emopipe.stages.predictions import Fill, Prediction, cells_of, columns_of, frame_predictions, window_predictions
+from emopipe.stages.progress import Progress
 from emopipe.stages.recording import Senses
 from emopipe.stages.trained import open_trained
-from emopipe.typing import Bools, Floats, Ints
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a run says of one video, frame by frame, or of one sound, window by window.
-
-    Attributes:
-        media: the video, or the sound file.
-        columns: names of the K outputs: the targets, or the classes.
-        frame_index: (T,) int64, 0-based, of the frame or the window.
-        time_s: (T,) float64, the container's timestamps, or the middles of the windows on the same clock.
-        valid: (T,) bool, whether the frame has a face, or the window enough sound.
-        values: (T, K) float64, NaN where there is no prediction.
-        how: (T,) uint8, codes of `HOW_NAMES`.
-        box: (T, 4) and landmarks: (T, 68, 2), pixels, NaN without a face.
-        notes: what the user is to be told.
-        whole: (K,) what it says of the video as a whole, NaN without a face; None where frames were learned from.
-        of_sound: whether rows are windows of sound.
-    """
-
-    media: Path
-    columns: tuple[str, ...]
-    frame_index: Ints
-    time_s: Floats
-    valid: Bools
-    values: Floats
-    how: Ints
-    box: Floats
-    landmarks: Floats
-    notes: tuple[str, ...]
-    whole: Floats | None = None
-    of_sound: bool = False
-
-    def __len__(self) -> int:
-        return len(self.frame_index)
+from emopipe.typing import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -134,7 +99,7 @@ class Predictor:
             MediaError: it cannot be decoded, or holds no frame or no sound.
         """
         trained = self.trained
-        found = self._senses.read(media, side, progress or Silent())
+        found = self._senses.read(media, side, progress or Progress())
         table = found.table(as_cached=trained.reads != "faces")
         if self._head is None or trained.window is None:
             values, how = frame_predictions(table, fill)
@@ -242,7 +207,7 @@ def predict_files(
     check_names(media, out, of_clips=predictor.trained.of_clips)
     if overlay and predictor.trained.reads == "audio":
         raise ConfigError("--overlay: this run learned from sound alone. There is nothing to draw into a picture.")
-    progress = progress or Silent()
+    progress = progress or Progress()
     progress.begin(len(media))
     for path in media:
         try:

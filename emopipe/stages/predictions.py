@@ -1,5 +1,7 @@
 """Predictions frame by frame: by the windows of a head or by a CNN, with the gaps left open or filled."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -7,12 +9,47 @@ import numpy as np
 from emopipe.models.gather import predict_windows
 from emopipe.models.rows import Rows
 from emopipe.models.windows import FRAME, INTERPOLATED, NONE, SHORT, WindowConfig, prediction_plan
-from emopipe.typing import Array, Floats, Ints
+from emopipe.typing import Array, Bools, Floats, Ints
 
 if TYPE_CHECKING:
     import keras
 
 Fill = Literal["short", "linear"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run says of one video, frame by frame, or of one sound, window by window.
+
+    Attributes:
+        media: the video, or the sound file.
+        columns: names of the K outputs: the targets, or the classes.
+        frame_index: (T,) int64, 0-based, of the frame or the window.
+        time_s: (T,) float64, the container's timestamps, or the middles of the windows on the same clock.
+        valid: (T,) bool, whether the frame has a face, or the window enough sound.
+        values: (T, K) float64, NaN where there is no prediction.
+        how: (T,) uint8, codes of `HOW_NAMES`.
+        box: (T, 4) and landmarks: (T, 68, 2), pixels, NaN without a face.
+        notes: what the user is to be told.
+        whole: (K,) what it says of the video as a whole, NaN without a face; None where frames were learned from.
+        of_sound: whether rows are windows of sound.
+    """
+
+    media: Path
+    columns: tuple[str, ...]
+    frame_index: Ints
+    time_s: Floats
+    valid: Bools
+    values: Floats
+    how: Ints
+    box: Floats
+    landmarks: Floats
+    notes: tuple[str, ...]
+    whole: Floats | None = None
+    of_sound: bool = False
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
 
 
 def window_predictions(head: "keras.Model", rows: Rows, window: WindowConfig, fill: Fill) -> tuple[Floats, Ints]:

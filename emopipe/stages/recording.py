@@ -13,12 +13,12 @@ from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.rows import Rows
 from emopipe.records import NUM_LANDMARKS, Clip, FaceRows, Side
 from emopipe.stages.audio_step import AudioEngine, AudioRows
-from emopipe.stages.extract_report import Progress
 from emopipe.stages.faces_step import count_notes, face_chunks, open_source
 from emopipe.stages.feature_rows import assembled
 from emopipe.stages.features_step import BATCH_SIZE, Crops, compute, tap_sizes
 from emopipe.stages.motion import landmark_motion
 from emopipe.stages.pipeline import Prefetch, StepClock
+from emopipe.stages.progress import Progress
 from emopipe.stages.sound_rows import split_taps
 from emopipe.stages.spec import PlannedClip
 from emopipe.stages.trained import Trained

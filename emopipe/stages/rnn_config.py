@@ -1,14 +1,14 @@
 """How a head is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from emopipe.config import from_dict
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
-from emopipe.models.balance import CEILINGS
-from emopipe.models.heads import MeanHeadConfig, OutputActivation, RnnHeadConfig, units_of_layers
+from emopipe.models.balance import Balance, check_balance
+from emopipe.models.heads import HEADS, OutputActivation, units_of_layers
 from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import TapHeadConfig
@@ -17,7 +17,6 @@ from emopipe.stages import training
 from emopipe.stages.clip_values import Reduce
 from emopipe.stages.training_targets import Loss, Select, check_loss, check_select
 
-Balance = Literal["none", "max", "mean", "midpoint"]
 # Field -> its class and its head; at most one of them takes the place of `head`.
 _HEADS: dict[str, tuple[type[Any], str]] = {
     "tap_head": (TapHeadConfig, "taps"),
@@ -31,7 +30,8 @@ class TrainRnnConfig:
     """How a head is trained. Defaults without another source are those of the code of Rangulov and Fahim (2020).
 
     Attributes:
-        head: "rnn" or "mean"; `tap_head` takes its place.
+        head: a name in `HEADS`, of a head without settings of its own below; those take its place. It is given what
+            of cells, units, bidirectional and dropout its configuration has.
         cells, layers, units, bidirectional, dropout: of the recurrent head; `units` empty for those of `layers`.
         tap_head: a head over taps, which names its taps itself and predicts every step; None for `head`.
         multimodal: a head for picture and sound; its columns are filled in where the table is known. None for `head`.
@@ -121,8 +121,7 @@ class TrainRnnConfig:
         for name, (cls, _) in _HEADS.items():
             if isinstance(given := getattr(self, name), Mapping):
                 object.__setattr__(self, name, from_dict(cls, given))
-        if self.balance not in ("none", *CEILINGS):
-            raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {self.balance!r}.")
+        check_balance(self.balance)
         check_loss(self.loss)
         check_select(self.select)
         if self.output_activation not in ("linear", "tanh", "sigmoid"):
@@ -162,8 +161,8 @@ class TrainRnnConfig:
 
     def head_config(
         self, num_outputs: int, output_activation: OutputActivation = "linear", columns: Mapping[str, int] | None = None
-    ) -> RnnHeadConfig | MeanHeadConfig | TapHeadConfig | MultimodalHeadConfig | SpectrogramHeadConfig:
-        """The configuration of the head for so many outputs.
+    ) -> Any:
+        """The configuration of the head for so many outputs, an instance of `Head.config`.
 
         Args:
             num_outputs: of the head.
@@ -180,12 +179,19 @@ class TrainRnnConfig:
             return replace(filled, output_activation=output_activation)
         if self.spectrogram_head is not None:
             return replace(self.spectrogram_head, num_outputs=num_outputs, output_activation=output_activation)
-        if self.head == "mean":
-            return MeanHeadConfig(num_outputs, output_activation)
-        units = self.units or units_of_layers(self.layers)
-        return RnnHeadConfig(self.cells, units, self.bidirectional, self.dropout, num_outputs, output_activation)
+        config: type[Any] = HEADS.load(self.head).config
+        given: dict[str, Any] = {"cells": self.cells, "bidirectional": self.bidirectional, "dropout": self.dropout}
+        known = {field.name for field in fields(config)}
+        if "units" in known:
+            given["units"] = self.units or units_of_layers(self.layers)
+        own = {name: value for name, value in given.items() if name in known}
+        return config(num_outputs=num_outputs, output_activation=output_activation, **own)
 
     def _check_head(self) -> None:
+        for name, (_, head) in _HEADS.items():
+            if self.head == head:
+                raise ConfigError(f"head: '{head}' has settings of its own. Expected them in {name}.")
+        HEADS[self.head]  # an unknown name is refused
         chosen = [name for name in _HEADS if getattr(self, name) is not None]
         if len(chosen) > 1:
             raise ConfigError(f"{', '.join(chosen)}: expected one head. Received {len(chosen)}.")

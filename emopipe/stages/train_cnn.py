@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-from emopipe.config import from_dict, to_dict
-from emopipe.datasets.splits import Folds
+from emopipe.config import to_dict
 from emopipe.errors import ConfigError
-from emopipe.models.architecture import check_width
 from emopipe.models.augment import augmentation
-from emopipe.models.balance import CEILINGS
 from emopipe.models.bundle import Run, begin_run
 from emopipe.models.engines import load_keras
 from emopipe.models.keras_files import write_metadata
@@ -20,96 +17,24 @@ from emopipe.models.weights import ResolvedWeights, initialise
 from emopipe.plots.scores import histogram_figure, save_figure
 from emopipe.provenance import num_cores
 from emopipe.stages import training
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.crop_source import CropReaders, ordered_batches, shuffled_batches
 from emopipe.stages.pipeline import Prefetch
+from emopipe.stages.progress import Progress
 from emopipe.stages.start_weights import RANDOM, resolve_start, start_from
 from emopipe.stages.trained import carry
 from emopipe.stages.training_frames import TrainingFrames, load_frames
-from emopipe.stages.training_targets import Loss, check_loss, class_scores, number_scores, suited_loss
+from emopipe.stages.training_targets import class_scores, number_scores, suited_loss
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
 
 if TYPE_CHECKING:
     import keras
 
-Balance = Literal["none", "max", "mean", "midpoint"]
-Precision = Literal["float32", "bfloat16"]
-
 _MAX_READERS = 4  # each reads some 4,000 crops a second
 BATCHES_AHEAD = 2
 # Settings that came later, as a run had them that was begun without: such a run may go on.
 _LATER: Mapping[str, Any] = {"width": 1.0, "optimiser": "sgd", "weights": RANDOM}
-
-
-@dataclass(frozen=True)
-class TrainCnnConfig:
-    """How a CNN is trained. Where no other source is named, a default is that of the code of Rangulov and Fahim (2020).
-
-    Attributes:
-        backbone: a name in `CNNS`.
-        width: share of the published channels and units, where the backbone comes in several widths.
-        weights: what the network starts from: "none" (random numbers), "imagenet", a weights file, or the folder of a
-            finished run of train-cnn; see `resolve_start`.
-        task: see `Adapter.tasks`; None for the dataset's first.
-        targets: which of the task's targets; empty for all. One output each; for classes, one per class.
-        loss: "ccc", "mse" or "crossentropy"; None for the one that suits the task.
-        balance: thin out crowded cells of the valence-arousal plane, see `emopipe.models.balance`.
-        literal_balance: by the formula as the paper prints it.
-        augment: show every image another way each time.
-        epochs: at most so many.
-        patience: end after so many epochs without a better dev score; None for never.
-        steps_per_epoch: batches after which an epoch ends; None for all frames.
-        batch_size: frames.
-        optimiser: "sgd" or "adam".
-        learning_rate, momentum: of stochastic gradient descent; Adam takes the learning rate only.
-        decay: the learning rate is ``learning_rate / (1 + decay iteration)``.
-        precision: numbers that are multiplied while training; weights, sums and the network that is kept are float32.
-            "bfloat16" takes half the time on processors and accelerators that know it.
-        seed: of weights, balancing, order, augmentation and dropout.
-        train_split, dev_split: what is learned from, and what selects the best epoch.
-        folds: how a corpus without splits of its own is divided; None to take its splits.
-    """
-
-    backbone: str = "khorrami"
-    width: float = 1.0
-    weights: str = RANDOM
-    task: str | None = None
-    targets: tuple[str, ...] = ()
-    loss: Loss | None = None
-    balance: Balance = "none"
-    literal_balance: bool = False  # the code's rule; the paper's Eq. 1 would keep the crowd
-    augment: bool = True
-    epochs: int = 100  # their CK+ notebook; on Aff-Wild2 they stopped by hand, best epochs were 1 and 2
-    patience: int | None = 10  # ours; the code has no early stopping
-    steps_per_epoch: int | None = None  # their "epochs" on Aff-Wild2 are 1,000 batches
-    batch_size: int = 128  # the paper: 64
-    optimiser: training.OptimiserName = "sgd"  # Kollias and Zafeiriou name none
-    learning_rate: float = 0.01  # Kollias and Zafeiriou: 1e-4
-    momentum: float = 0.9
-    decay: float = 1e-5  # per iteration; the paper calls it weight decay and the rate constant
-    precision: Precision = "float32"
-    seed: int = 0
-    train_split: str = "train"
-    dev_split: str = "dev"
-    folds: Folds | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.folds, Mapping):  # as it stands in a run's settings
-            object.__setattr__(self, "folds", from_dict(Folds, self.folds))
-        check_loss(self.loss)
-        if self.balance not in ("none", *CEILINGS):
-            raise ConfigError(f"balance: expected none, {', '.join(CEILINGS)}. Received: {self.balance!r}.")
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision: expected float32 or bfloat16. Received: {self.precision!r}.")
-        if self.batch_size < 1 or (self.steps_per_epoch is not None and self.steps_per_epoch < 1):
-            raise ConfigError("batch size and steps per epoch: expected at least 1.")
-        if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0):
-            raise ConfigError("expected a learning rate above 0, a momentum in [0, 1) and a decay of at least 0.")
-        check_width(self.width)
-        training.check_optimiser(self.optimiser)
-        if self.seed < 0:
-            raise ConfigError(f"seed: expected at least 0. Received: {self.seed}.")
-        training.Schedule(self.epochs, self.patience, "")
 
 
 @dataclass(frozen=True)
@@ -168,7 +93,7 @@ def train_cnn(
     run: Path,
     faces: str = "",
     num_readers: int | None = None,
-    progress: training.TrainingProgress | None = None,
+    progress: Progress | None = None,
 ) -> TrainReport:
     """Train a CNN on cached faces; a killed training goes on where its last epoch ended.
 
@@ -186,7 +111,7 @@ def train_cnn(
             frame, the run folder holds something else, or training diverges. All but the last are found before keras
             is imported.
     """
-    progress = progress or training.Silent()
+    progress = progress or Progress()
     cnn: TrainableCnn = CNNS.load(config.backbone)
     if config.width != 1 and not cnn.scalable:
         raise ConfigError(f"{config.backbone}: comes in width 1 only. Received: width {config.width}.")
@@ -240,7 +165,7 @@ def _train(
     data: TrainingFrames,
     start: ResolvedWeights | None,
     readers: CropReaders,
-    progress: training.TrainingProgress,
+    progress: Progress,
 ) -> tuple[training.History, tuple[str, ...], Mapping[str, Any] | None, int]:
     """The history, what the user was told of the start, what the run keeps of it, and the network's size."""
     load_keras()

@@ -25,6 +25,7 @@ from emopipe.models.weights import load_network
 from emopipe.stages import training
 from emopipe.stages.clip_values import clip_labels, clip_values, fit_postprocessing, frame_values
 from emopipe.stages.predictions import window_predictions
+from emopipe.stages.progress import Progress
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.trained import carried_cnn, carry, open_trained, replace_carried, trainable_backbone
 from emopipe.stages.training_targets import class_scores, number_scores, suited_loss, suited_select
@@ -73,7 +74,7 @@ def train_rnn(
     dataset: str | None = None,
     root: Path | None = None,
     features: str = "",
-    progress: training.TrainingProgress | None = None,
+    progress: Progress | None = None,
 ) -> TrainReport:
     """Train a head on cached features; a killed training goes on where its last epoch ended.
 
@@ -101,7 +102,7 @@ def train_rnn(
         >>> -1 <= report.best["dev_ccc"] <= 1
         True
     """
-    progress = progress or training.Silent()
+    progress = progress or Progress()
     store = Cache(cache)
     data = load_windows(config, store, dataset, root, features)
     loss = suited_loss(config.loss, data.task, data.classes)
@@ -210,7 +211,7 @@ def fit_head(
     learner: Learner,
     loss: str,
     data: TrainingWindows,
-    progress: training.TrainingProgress,
+    progress: Progress,
 ) -> TrainReport:
     """Train, keep the best epoch, fit what is done to its predictions, and mark the run as finished."""
     network, dev = learner.network, data.dev

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from emopipe.models.bundle import Run
 from emopipe.plots.scores import curves_figure, save_figure
 from emopipe.provenance import utc_now
 from emopipe.stages.event_log import EventLog
+from emopipe.stages.progress import Progress
 from emopipe.stages.training_state import Number, keras_backend, restore_state, save_state
 from emopipe.typing import Array
 
@@ -28,32 +29,6 @@ if TYPE_CHECKING:
     import keras
 
 OptimiserName = Literal["sgd", "adam"]
-
-
-class TrainingProgress(Protocol):
-    """Told what happens while a network is trained."""
-
-    def say(self, sentence: str) -> None:
-        """Something the user should know."""
-
-    def epoch(self, sentence: str) -> None:
-        """An epoch is over."""
-
-    def now(self, sentence: str) -> None:
-        """What is going on at this moment; called with every batch."""
-
-
-class Silent:
-    """A `TrainingProgress` that says nothing."""
-
-    def say(self, sentence: str) -> None:
-        """Ignore it."""
-
-    def epoch(self, sentence: str) -> None:
-        """Ignore it."""
-
-    def now(self, sentence: str) -> None:
-        """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +146,7 @@ def train(
     evaluate: Callable[[], Mapping[str, float]],
     schedule: Schedule,
     seed: int,
-    progress: TrainingProgress,
+    progress: Progress,
     finish_network: Callable[[Path], None] | None = None,
 ) -> History:
     """Train epoch by epoch, keeping the best network and, after every epoch, all that going on needs.
@@ -285,7 +260,7 @@ def _epoch(
     batches: Callable[[int], Any],
     evaluate: Callable[[], Mapping[str, float]],
     seed: int,
-    progress: TrainingProgress,
+    progress: Progress,
 ) -> dict[str, Number]:
     if keras_backend() == "torch":  # elsewhere layers draw from generators of their own; see also `train`
         import keras

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +10,13 @@ from emopipe.datasets.splits import require_splits
 from emopipe.errors import ConfigError
 from emopipe.models.balance import balance
 from emopipe.stages.cached_plan import cached_plan
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.crop_source import FrameTable
 from emopipe.stages.labelled import LabelledSplit, labelled_clips
 from emopipe.stages.spec import Plan
 from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
-
-if TYPE_CHECKING:
-    from emopipe.stages.train_cnn import TrainCnnConfig
 
 _PLANE = ("valence", "arousal")
 _BALANCE_STREAM = 1  # keeps these draws apart from others of the same seed
@@ -60,7 +57,7 @@ class TrainingFrames:
         return len(self.classes or self.targets)
 
 
-def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path, faces: str = "") -> TrainingFrames:
+def load_frames(config: TrainCnnConfig, cache: Cache, dataset: str, root: Path, faces: str = "") -> TrainingFrames:
     """Find the frames, draw the balanced ones, and refuse what nothing can be learned from.
 
     Args:
@@ -100,7 +97,7 @@ def load_frames(config: "TrainCnnConfig", cache: Cache, dataset: str, root: Path
 
 
 def _balanced(
-    table: FrameTable, targets: tuple[str, ...], config: "TrainCnnConfig"
+    table: FrameTable, targets: tuple[str, ...], config: TrainCnnConfig
 ) -> tuple[FrameTable, dict[str, Floats], float | None]:
     if config.balance == "none":
         return table, {}, None

@@ -12,8 +12,9 @@ from typing import Any
 
 from emopipe.errors import EmopipeError
 from emopipe.processes import deaf_children, interrupt_on_sigterm
-from emopipe.stages.extract_report import ExtractReport, Progress
+from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.one_process import extract_clips
+from emopipe.stages.progress import Progress
 from emopipe.stages.spec import ExtractSpec, settle
 from emopipe.store.cache import Cache
 
@@ -88,14 +89,11 @@ class _Crew:
                 self._progress.clip(*content)
 
 
-class _Teller:
+class _Teller(Progress):
     """A `Progress` that passes everything on to the parent process."""
 
     def __init__(self, channel: Any):
         self._channel = channel
-
-    def begin(self, num_clips: int) -> None:
-        """The parent knows."""
 
     def frames(self, count: int) -> None:
         self._channel.put(("frames", count))

@@ -19,6 +19,7 @@ from emopipe.models.rows import Statistics
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.weights import load_network
+from emopipe.stages.rnn_config import TrainRnnConfig
 
 NUM_FEATURES, LENGTH, BATCH_SIZE = 12, 9, 16
 SUM_ORDER = 1e-5  # masked and unmasked kernels may add in another order
@@ -28,6 +29,7 @@ COLUMNS = (("pool2", 5), ("pool5", 4), ("landmarks", 3))
 SMALL = {"fc_units": 6, "units": (5, 4), "columns": COLUMNS}
 BOTH = (("audio:mel", 5), ("pool", 4), ("audio:gap", 3))
 
+# A head that is not named here is tried as its configuration is by default.
 CASES = {
     "rnn simple": ("rnn", RnnHeadConfig(cells="simple", units=(7,))),
     "rnn gru": ("rnn", RnnHeadConfig(units=(8, 8, 5))),
@@ -49,14 +51,7 @@ CASES = {
     "taps one rnn": ("taps", TapHeadConfig(("pool2", "pool5", "fc"), "one", landmark_units=2, **SMALL)),
     "taps an rnn each": ("taps", TapHeadConfig(("pool2", "fc"), "each", "pool5", joint_units=3, **SMALL)),
 }
-NO_DROPOUT = {"dropout": 0.0}
-WITHOUT_DROPOUT = {
-    "rnn": NO_DROPOUT,
-    "mean": {},
-    "taps": {"fc_dropout": 0.0, "gru_dropout": 0.0},
-    "multimodal": NO_DROPOUT,
-    "spectrogram-cnn": NO_DROPOUT,
-}
+CASES |= {name: (name, HEADS.load(name).config()) for name in HEADS if name not in {head for head, _ in CASES.values()}}
 every_case = pytest.mark.parametrize("case", CASES)
 STANDARDISED = [case for case, (name, _) in CASES.items() if HEADS.load(name).standardises]
 
@@ -79,10 +74,6 @@ def shape_of(case, length=LENGTH):
     """Of what the head gives for the windows: one row for each, or heads over taps one for every step."""
     name, config = CASES[case]
     return (BATCH_SIZE, *((length,) if name == "taps" else ()), config.num_outputs)
-
-
-def test_every_head_is_under_test():
-    assert {name for name, _ in CASES.values()} == set(HEADS)
 
 
 @every_case
@@ -153,7 +144,8 @@ def test_a_step_of_training_lowers_the_loss(case):
     import keras
 
     name, config = CASES[case]
-    head = build_head(name, dataclasses.replace(config, **WITHOUT_DROPOUT[name]), NUM_FEATURES)
+    dropouts = {field.name: 0.0 for field in dataclasses.fields(config) if field.name.endswith("dropout")}
+    head = build_head(name, dataclasses.replace(config, **dropouts), NUM_FEATURES)
     head.compile(keras.optimizers.SGD(0.1), "mse")
     inputs = {"features": windows(), "mask": None}
     truth = np.random.default_rng(1).uniform(-1, 1, shape_of(case)).astype(np.float32)
@@ -201,6 +193,23 @@ def test_weights_follow_the_seed(case):
     for variable in other.weights:
         assert np.array_equal(np.asarray(variable), arrays[variable.path]) == (variable.path not in kernels)
     assert len({arrays[path].tobytes() for path in kernels}) == len(kernels), "two kernels start equal"
+
+
+def test_train_rnn_knows_every_head_that_has_no_settings_of_its_own():
+    for name in HEADS:
+        if name in ("taps", "multimodal", "spectrogram-cnn"):
+            with pytest.raises(ConfigError, match=f"head: '{name}' has settings of its own"):
+                TrainRnnConfig(head=name)
+            continue
+        config = TrainRnnConfig(head=name, cells="lstm", units=(7,)).head_config(3)
+        assert isinstance(config, HEADS.load(name).config)
+        assert (config.num_outputs, getattr(config, "units", (7,)), getattr(config, "cells", "lstm")) == (
+            3,
+            (7,),
+            "lstm",
+        )
+    with pytest.raises(UnknownNameError, match="Did you mean 'mean'"):
+        TrainRnnConfig(head="men")
 
 
 def test_mistakes_are_refused():

@@ -11,9 +11,9 @@ from emopipe.recipes.hume2023 import PAPER
 from emopipe.recipes.reactions import ReactionExperiment
 from emopipe.recipes.recipe import RECIPES, find_recipe
 from emopipe.recipes.reproduce import run_recipe
+from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest
-from emopipe.stages.train_cnn import TrainCnnConfig
 
 # Mean Pearson on the test set.
 PRINTED = {

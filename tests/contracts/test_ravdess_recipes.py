@@ -14,8 +14,9 @@ from emopipe.recipes.predictions import read_predictions
 from emopipe.recipes.ravdess import PAPER
 from emopipe.recipes.recipe import RECIPES, find_recipe
 from emopipe.recipes.reproduce import run_recipe
-from emopipe.recipes.steps import MOBILENETV2_VARIABLE, Silent, audio_at_hand
+from emopipe.recipes.steps import MOBILENETV2_VARIABLE, audio_at_hand
 from emopipe.records import Clip
+from emopipe.stages.progress import Progress
 
 # Name -> backbone, kind of spectrogram, window and hop in seconds.
 SETTINGS = {
@@ -32,7 +33,7 @@ NUM_ACTORS = 24
 LONGEST_S = 5.28  # of the recordings of speech
 
 
-class Heard(Silent):
+class Heard(Progress):
     """Keeps what is said."""
 
     def __init__(self):

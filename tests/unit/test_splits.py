@@ -11,7 +11,7 @@ from emopipe.datasets.manifest import Manifest
 from emopipe.datasets.splits import Folds, require_splits, shared_subjects, with_folds
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.records import Clip
-from emopipe.stages.train_cnn import TrainCnnConfig
+from emopipe.stages.cnn_config import TrainCnnConfig
 
 
 def manifest_of(counts: dict[str, int]) -> Manifest:

@@ -10,10 +10,10 @@ from emopipe.models.gather import resident_model
 from emopipe.models.heads import RnnHeadConfig, build_head
 from emopipe.models.losses import get_loss
 from emopipe.stages.event_log import EventLog, masked_crc32c
+from emopipe.stages.progress import Progress
 from emopipe.stages.training import (
     History,
     Schedule,
-    Silent,
     _sentence,
     compile_model,
     optimiser,
@@ -60,7 +60,7 @@ def run_training(run, model, network, scores=None, epochs=4, patience=None, feed
         evaluate=evaluate,
         schedule=Schedule(epochs, patience, "ccc"),
         seed=0,
-        progress=Silent(),
+        progress=Progress(),
     )
 
 
@@ -107,7 +107,7 @@ def test_the_best_network_is_kept_and_not_the_last(tmp_path):
 
     history = train(
         run, model, network, batches=batches, evaluate=evaluate,
-        schedule=Schedule(4, None, "ccc"), seed=0, progress=Silent(),
+        schedule=Schedule(4, None, "ccc"), seed=0, progress=Progress(),
     )  # fmt: skip
     assert history.best["epoch"] == 2
     kept = keras.saving.load_model(run.network).get_weights()

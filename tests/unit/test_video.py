@@ -6,8 +6,6 @@ Every file is made here with PyAV, mostly past `write_video`, so that the reader
 import os
 import resource
 import struct
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,76 +14,12 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from videos import BLUE, GREEN, RED, WHITE, assert_corners, encode, moving, patches, remux, times, write_sound
 
-from emopipe.errors import ConfigError, DecodeError, EmptyMediaError, MediaError, StorageError
+from emopipe.errors import DecodeError, EmptyMediaError
 from emopipe.media.video import _Clock, probe, read_frames, write_video
 
-RED, GREEN, BLUE, WHITE = (220, 30, 40), (30, 200, 60), (40, 50, 210), (230, 230, 230)
-COLOUR_TOLERANCE = 8  # grey levels in the middle of a flat patch: 4:2:0, 8-bit YCbCr and the quantiser
 QUIET = {"x265-params": "log-level=none"}
-
-
-def patches(width=64, height=48, top_left=RED):
-    """Four coloured quarters, so that every turn and mirroring of the picture looks different."""
-    image = np.zeros((height, width, 3), np.uint8)
-    half_height, half_width = height // 2, width // 2
-    image[:half_height, :half_width], image[:half_height, half_width:] = top_left, GREEN
-    image[half_height:, :half_width], image[half_height:, half_width:] = BLUE, WHITE
-    return image
-
-
-def corners(image):
-    """Colours in the middle of the four quarters: top left, top right, bottom left, bottom right."""
-    height, width = image.shape[:2]
-    return [image[y, x].astype(int) for y in (height // 4, height * 3 // 4) for x in (width // 4, width * 3 // 4)]
-
-
-def assert_corners(image, expected):
-    assert np.abs(np.array(corners(image)) - np.array(expected)).max() <= COLOUR_TOLERANCE
-
-
-def moving(num_frames, width=64, height=48):
-    """Pictures with detail, each another, whose grey level rises by one per frame modulo 200."""
-    noise = np.random.default_rng(0).integers(0, 40, (height, width, 3), dtype=np.uint8)
-    return [np.roll(noise, 3 * index, axis=1) + np.uint8(index % 200) for index in range(num_frames)]
-
-
-def encode(path, images, codec="libx264", pix_fmt="yuv420p", rate=25, stamps=None, unit=None, options=None, **settings):
-    """Write `images` with PyAV alone; `stamps` are presentation times in `unit` seconds."""
-    with av.open(os.fspath(path), "w", format=settings.pop("format", None)) as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], pix_fmt
-        for name, value in settings.items():
-            setattr(stream.codec_context, name, value)
-        if unit is not None:
-            stream.codec_context.time_base = unit
-        for index, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            if stamps is not None:
-                frame.pts, frame.time_base = stamps[index], unit
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-def remux(source, path, *, cover=False, options=None, streams=("video",)):
-    """Copy the streams of `source` without encoding; `cover` marks the picture as a cover picture."""
-    with av.open(os.fspath(source)) as reader, av.open(os.fspath(path), "w", options=options or {}) as writer:
-        chosen = [stream for stream in reader.streams if stream.type in streams]
-        copies = {stream.index: writer.add_stream_from_template(stream) for stream in chosen}
-        if cover:
-            for stream in chosen:
-                if stream.type == "video":
-                    copies[stream.index].disposition = Disposition.attached_pic
-        for packet in reader.demux(chosen):
-            if packet.dts is not None:
-                packet.stream = copies[packet.stream.index]
-                writer.mux(packet)
-    return path
-
-
-def times(path, **settings):
-    return [frame.time_s for frame in read_frames(path, **settings)]
 
 
 # Frames and times
@@ -311,16 +245,6 @@ def test_of_two_video_streams_the_first_is_read(tmp_path):
     assert_corners(frames[0].image, [BLUE] * 4)
 
 
-def write_sound(path, num_samples=48000):
-    with av.open(os.fspath(path), "w") as container:
-        stream = container.add_stream("aac", rate=48000, layout="mono")
-        tone = np.sin(np.arange(num_samples) / 20).astype(np.float32)[np.newaxis]
-        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 48000, 0
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    return path
-
-
 def test_sound_alone_is_no_video(tmp_path):
     path = write_sound(tmp_path / "a.m4a")
     for read in (probe, lambda path: next(read_frames(path))):
@@ -365,129 +289,6 @@ def test_a_cover_picture_is_no_video_and_is_not_counted(tmp_path):
     assert_corners(frames[0].image, [BLUE] * 4)
 
 
-# Broken files
-
-
-def whole_clip(tmp_path, **settings):
-    return encode(tmp_path / "whole.mp4", moving(200, 160, 120), **settings)
-
-
-def test_what_cannot_be_opened_says_what_it_is(tmp_path):
-    whole = whole_clip(tmp_path).read_bytes()
-    cases = {
-        "empty.mp4": (b"", r"empty\.mp4: cannot be opened as a video\. The file is empty \(0 bytes\)"),
-        "text.mp4": (b"These are not the frames\n" * 99, r"It is text that begins with 'These are not the frames"),
-        "stub.mp4": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        "cut.mp4": (whole[: len(whole) // 2], r"begins like an MP4 of \d+ bytes, but its index \(moov\) is missing"),
-        "noise.mp4": (np.random.default_rng(0).bytes(4096), "No known container begins with the bytes"),
-    }
-    for name, (content, expected) in cases.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        for read in (probe, lambda path: next(read_frames(path))):
-            with pytest.raises(DecodeError, match=expected) as caught:
-                read(path)
-            assert caught.value.path == path
-            assert len(str(caught.value).splitlines()) <= 3
-
-
-def test_a_missing_file_and_a_folder_named_like_a_video(tmp_path):
-    with pytest.raises(DecodeError, match=r"no\.mp4: cannot be opened as a video\. There is no such file"):
-        probe(tmp_path / "no.mp4")
-    (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(DecodeError, match="It is a folder"):
-        next(read_frames(tmp_path / "folder.mp4"))
-
-
-@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.9])
-def test_a_cut_file_with_its_index_in_front_yields_what_it_has_and_then_fails(tmp_path, fraction):
-    whole = remux(whole_clip(tmp_path), tmp_path / "front.mp4", options={"movflags": "faststart"})
-    content = whole.read_bytes()
-    assert content.index(b"moov") < content.index(b"mdat")
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(content[: int(len(content) * fraction)])
-    frames = read_frames(cut)
-    seen = []
-    with pytest.raises(DecodeError, match="decoding breaks off at frame") as caught:
-        for frame in frames:
-            seen.append(frame)
-    assert caught.value.frame_index == len(seen)
-    assert 0 < len(seen) < 200
-    assert [frame.time_s for frame in seen] == times(whole)[: len(seen)]
-    assert probe(cut).num_frames == 200  # what the file still claims
-
-
-def test_a_file_whose_pictures_are_all_cut_off_has_no_frame(tmp_path):
-    content = remux(whole_clip(tmp_path), tmp_path / "front.mp4", options={"movflags": "faststart"}).read_bytes()
-    path = tmp_path / "cut.mp4"
-    path.write_bytes(content[: content.index(b"mdat") + 4])
-    for read in (probe, lambda path: next(read_frames(path))):
-        with pytest.raises(MediaError, match=r"cut\.mp4"):
-            read(path)
-
-
-def test_a_stream_without_index_that_ends_inside_a_picture_is_found_out(tmp_path):
-    whole = encode(tmp_path / "whole.mpg", moving(100, 160, 120), "mpeg1video", options={"bf": "2", "threads": "2"})
-    assert len(times(whole)) == 100
-    content = whole.read_bytes()
-    cut = tmp_path / "cut.mpg"
-    cut.write_bytes(content[: len(content) // 2])
-    seen = []
-    with pytest.raises(DecodeError, match=r"cut\.mpg: the file ends in the middle of frame \d+"):
-        seen.extend(read_frames(cut))
-    cut_avi = tmp_path / "cut.avi"
-    content = encode(tmp_path / "whole.avi", moving(100, 160, 120), "mpeg4").read_bytes()
-    cut_avi.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DecodeError, match=r"cut\.avi: the file ends in the middle of frame \d+"):
-        seen.extend(read_frames(cut_avi))
-
-
-def test_damage_in_the_middle_fails_at_its_frame_and_earlier_frames_are_good(tmp_path):
-    whole = whole_clip(tmp_path)
-    content = bytearray(whole.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 3000] = bytes(3000)
-    damaged = tmp_path / "damaged.mp4"
-    damaged.write_bytes(content)
-    seen = []
-    with pytest.raises(DecodeError, match="Invalid data") as caught:
-        for frame in read_frames(damaged):
-            seen.append(frame.time_s)
-    assert caught.value.frame_index == len(seen)
-    assert seen == times(whole)[: len(seen)]
-
-
-# Names, metadata, memory
-
-
-def test_names_that_are_not_utf8_and_names_that_look_like_protocols(tmp_path, monkeypatch):
-    content = encode(tmp_path / "a.mp4", moving(3)).read_bytes()
-    monkeypatch.chdir(tmp_path)
-    for name in (os.fsdecode(b"\xff\xe9 clip.mp4"), "take:1.mp4", "http:x.mp4", "-"):
-        path = Path(name)
-        path.write_bytes(content)
-        assert len(times(path)) == 3
-        assert probe(path).num_frames == 3
-        assert probe(path).path == path
-    written = tmp_path / os.fsdecode(b"\xe9.mp4")
-    write_video(written, moving(3), Fraction(25))
-    assert len(times(written)) == 3
-
-
-def test_a_title_that_is_not_utf8_does_not_matter(tmp_path):
-    path = tmp_path / "a.avi"
-    with av.open(os.fspath(path), "w") as container:
-        container.metadata["title"] = "Theatre"
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(patches(), format="rgb24")))
-        container.mux(stream.encode(None))
-    content = path.read_bytes()
-    assert content.count(b"Theatre") == 1
-    path.write_bytes(content.replace(b"Theatre", b"Th\xe9atre"))
-    assert len(times(path)) == 1
-
-
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
@@ -498,110 +299,3 @@ def test_memory_does_not_grow_with_length(tmp_path):
     write_video(path, (moving(20, 160, 120)[index % 20] for index in range(1600)), Fraction(25))
     at_frame = {frame.frame_index: resident_bytes() for frame in read_frames(path) if frame.frame_index in (100, 1500)}
     assert at_frame[1500] - at_frame[100] < 8 << 20
-
-
-# Writing
-
-
-def test_write_video_keeps_pictures_times_and_colours(tmp_path):
-    path = tmp_path / "new folder" / "a.mp4"
-    write_video(path, [patches(64, 48, (10 * index, 30, 40)) for index in range(20)], Fraction(24000, 1001))
-    frames = list(read_frames(path))
-    assert [frame.time_s for frame in frames] == [float(index * Fraction(1001, 24000)) for index in range(20)]
-    for index, frame in enumerate(frames):
-        assert_corners(frame.image, [(10 * index, 30, 40), GREEN, BLUE, WHITE])
-    assert probe(path).frame_rate == Fraction(24000, 1001)
-    with av.open(os.fspath(path)) as container:
-        assert container.streams.video[0].codec_context.colorspace == 6  # BT.601 is declared, as it was used
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi"])
-def test_write_video_sound_is_in_step_with_the_picture(tmp_path, name):
-    audio = np.zeros(48000 * 3, np.float32)
-    audio[72000:72480] = 0.9  # a click at 1.5 s
-    black, white = np.zeros((48, 64, 3), np.uint8), np.full((48, 64, 3), 255, np.uint8)
-    pictures = [white if index == 45 else black for index in range(60)]  # a flash at 1.5 s, and sound goes on for 1 s
-    write_video(tmp_path / name, pictures, Fraction(30), audio)
-    assert probe(tmp_path / name).has_audio
-    with av.open(os.fspath(tmp_path / name)) as container:
-        heard = [(frame.time, frame.to_ndarray()) for frame in container.decode(audio=0)]
-    loud_s = [start + np.argmax(np.abs(part[0]) > 0.4) / 48000 for start, part in heard if np.abs(part[0]).max() > 0.4]
-    flash_s = max(read_frames(tmp_path / name), key=lambda frame: frame.image.mean()).time_s
-    assert loud_s[0] == pytest.approx(flash_s, abs=1 / 15)
-    assert heard[-1][0] > 2.9
-    assert {part.shape[0] for _, part in heard} == {1}
-
-
-def test_write_video_makes_the_same_bytes_twice(tmp_path):
-    for name in ("a.mp4", "b.mp4"):
-        write_video(tmp_path / name, moving(30), Fraction(25), np.sin(np.arange(57600) / 9).astype(np.float32))
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
-def test_write_video_hevc(tmp_path):
-    write_video(tmp_path / "a.mp4", [patches()] * 4, Fraction(25), codec="libx265")
-    assert probe(tmp_path / "a.mp4").codec == "hevc"
-
-
-def test_write_video_refuses_what_it_cannot_write_and_leaves_nothing_behind(tmp_path):
-    good = np.zeros((48, 64, 3), np.uint8)
-    refused = [
-        ([], "there is no frame to write"),
-        ([good[:47]], "frame 0 cannot be written. Expected .* height and width even"),
-        ([good, good[:, :62]], "frame 1 cannot be written"),
-        ([good, good.astype(np.float32)], "frame 1 cannot be written"),
-        ([good[..., 0]], "frame 0 cannot be written"),
-    ]
-    for frames, expected in refused:
-        with pytest.raises(MediaError, match=expected):
-            write_video(tmp_path / "a.mp4", frames, Fraction(25))
-    with pytest.raises(ConfigError, match=r"expected a name ending in .mp4, .mov"):
-        write_video(tmp_path / "a.gif", [good], Fraction(25))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_write_video_interrupted_keeps_the_old_file(tmp_path):
-    path = tmp_path / "a.mp4"
-    write_video(path, moving(3), Fraction(25))
-    before = path.read_bytes()
-
-    def breaking():
-        yield from moving(2)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_video(path, breaking(), Fraction(25))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_write_video_says_when_the_folder_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="cannot be written"):
-        write_video(tmp_path / "file" / "a.mp4", moving(2), Fraction(25))
-
-
-FULL_DISK = """
-import resource, sys
-from fractions import Fraction
-from pathlib import Path
-import numpy as np
-from emopipe.errors import StorageError
-from emopipe.media.video import write_video
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))  # the kernel then refuses to write on
-rng = np.random.default_rng(0)
-frames = (rng.integers(0, 255, (240, 320, 3), dtype=np.uint8) for _ in range(40))
-try:
-    write_video(Path(sys.argv[1]), frames, Fraction(25))
-except StorageError as error:
-    print("refused:", error)
-"""
-
-
-def test_write_video_on_a_full_disk_leaves_no_file(tmp_path):
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.mp4")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert "refused:" in result.stdout
-    assert "cannot be written" in result.stdout
-    assert list(tmp_path.iterdir()) == []
