@@ -1,16 +1,13 @@
 """Aff-Wild (2017): two files per video, no labels for the test part."""
 
-import runpy
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.affwild.make import make
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.errors import ManifestError
-
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "affwild" / "make.py"))["make"]
 
 
 @pytest.fixture

@@ -1,16 +1,13 @@
 """Aff-Wild2: every release layout, and every defect that its files were seen to have."""
 
 import os
-import runpy
 from pathlib import Path
 
 import pytest
+from fakes.affwild2.make import LISTS, RELEASES, make
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.errors import ManifestError
-
-FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "affwild2" / "make.py"))
-make = FAKE["make"]
 
 
 @pytest.fixture
@@ -31,7 +28,7 @@ def write(path, text):
 # --- layouts
 
 
-@pytest.mark.parametrize("release", sorted(FAKE["RELEASES"]))
+@pytest.mark.parametrize("release", sorted(RELEASES))
 def test_every_release_gives_the_same_clips(adapter, tmp_path, release):
     clips = by_id(adapter.scan(make(tmp_path, release)))
     assert {name: clip.split for name, clip in clips.items()} == {
@@ -159,7 +156,7 @@ def test_a_name_with_two_videos_is_noted(adapter, tmp_path):
 
 def test_the_official_list_names_the_test_part(adapter, tmp_path):
     make(tmp_path)
-    write(tmp_path / FAKE["LISTS"]["va"], b"\xef\xbb\xbf103\r\n\r\n7-60-1920x1080.mp4\r\nvideo45_2\r\n")
+    write(tmp_path / LISTS["va"], b"\xef\xbb\xbf103\r\n\r\n7-60-1920x1080.mp4\r\nvideo45_2\r\n")
     manifest = adapter.scan(tmp_path)
     clips = by_id(manifest)
     assert clips["103"].split == clips["7-60-1920x1080"].split == "test"
@@ -176,7 +173,7 @@ def test_sample_files_with_one_row_per_frame_are_not_lists_of_clips(adapter, tmp
 def test_a_list_that_leads_out_of_the_root_is_refused_and_the_rest_goes_on(adapter, tmp_path):
     root = make(tmp_path / "corpus")
     write(tmp_path / "secret.mp4", "x")
-    write(root / FAKE["LISTS"]["va"], "../secret\n/etc/passwd\n103\n")
+    write(root / LISTS["va"], "../secret\n/etc/passwd\n103\n")
     manifest = adapter.scan(root)
     assert [refusal.clip_id for refusal in manifest.refused] == ["../secret", "etc/passwd"]
     assert "line 1" in manifest.refused[0].reason

@@ -1,22 +1,19 @@
 """`datasets check`: what a person must see to before a corpus is used, and what is only good to know."""
 
 import json
-import runpy
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from emopipe_cli.datasets import datasets
+from fakes.affwild.make import make as make_affwild
+from fakes.affwild2.make import make as make_affwild2
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.media.video import write_video
 from emopipe.stages.check import check
 
-FAKES = Path(__file__).parents[1] / "fakes"
-make_affwild2 = runpy.run_path(str(FAKES / "affwild2" / "make.py"))["make"]
-make_affwild = runpy.run_path(str(FAKES / "affwild" / "make.py"))["make"]
 VA = "Third ABAW Annotations/VA_Estimation_Challenge"
 
 

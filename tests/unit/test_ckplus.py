@@ -1,16 +1,14 @@
 """CK+: which pictures of a sequence count, what labels them, and sequences that are not whole."""
 
-import runpy
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from fakes.ckplus.make import make
 
 from emopipe.datasets.adapter import describe, load_adapter
 from emopipe.errors import ManifestError
 from emopipe.stages.check import check
 
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "ckplus" / "make.py"))["make"]
 CLASSES = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 EMOTION = "Emotion/S005/001/S005_001_00000011_emotion.txt"
 PICTURES = "cohn-kanade-images/S005/001"

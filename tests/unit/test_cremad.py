@@ -1,17 +1,15 @@
 """CREMA-D: acted emotions in names, votes in a table, and media that are pointers."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.cremad.make import POINTER, VOTES, make
 
 from emopipe.datasets.adapter import describe, load_adapter
 from emopipe.datasets.cremad import CLASSES
 from emopipe.errors import ManifestError
 
-FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "cremad" / "make.py"))
-make, POINTER, VOTES = FAKE["make"], FAKE["POINTER"], FAKE["VOTES"]
 TABLE = "processedResults/tabulatedVotes.csv"
 
 

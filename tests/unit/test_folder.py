@@ -1,18 +1,16 @@
 """A user's own recordings, with and without labels.csv."""
 
 import os
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.folder.make import make
 
 from emopipe.datasets.adapter import load_adapter, resolve_root
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.records import Clip
-
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "folder" / "make.py"))["make"]
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Hume-Reaction: both releases, seven intensities, and the official file of predictions."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.hume.make import ROWS, make, make_muse
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.datasets.hume import EXPECTED
@@ -13,8 +13,6 @@ from emopipe.datasets.hume_predictions import COLUMNS, read_predictions, write_p
 from emopipe.datasets.hume_table import TARGETS, clip_id_of, official_ids
 from emopipe.errors import ConfigError, ManifestError
 
-FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "hume" / "make.py"))
-make, make_muse, ROWS, HEADER = FAKE["make"], FAKE["make_muse"], FAKE["ROWS"], FAKE["HEADER"]
 SPLIT_OF = {"Train": "train", "Val": "dev", "Test": "test"}
 VALUES = {name: np.array(values) for name, _, values in ROWS if values}
 

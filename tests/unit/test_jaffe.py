@@ -1,15 +1,12 @@
 """JAFFE: names that are labels, and names that say nothing."""
 
-import runpy
-from pathlib import Path
-
 import PIL.Image
 import pytest
+from fakes.ckplus.make import make as make_ckplus
+from fakes.jaffe.make import make
 
 from emopipe.datasets.adapter import describe, load_adapter
 from emopipe.errors import ManifestError
-
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "jaffe" / "make.py"))["make"]
 
 
 @pytest.fixture
@@ -43,7 +40,7 @@ def test_a_name_is_a_label(adapter, tmp_path):
 
 
 def test_the_classes_are_those_of_ckplus_in_their_order(adapter, tmp_path):
-    ckplus = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "ckplus" / "make.py"))["make"](tmp_path / "ck")
+    ckplus = make_ckplus(tmp_path / "ck")
     other = load_adapter("ckplus")
     classes = other.read_labels(other.scan(ckplus).clips[0]).classes
     assert adapter.read_labels(adapter.scan(make(tmp_path / "ja")).clips[0]).classes == classes

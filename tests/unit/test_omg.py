@@ -1,12 +1,12 @@
 """OMG-Emotion: lists read by name, media in any layout, what sources share, scores, and the file of predictions."""
 
 import csv
-import runpy
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.omg.make import make
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.datasets.omg_lists import official_rows, source_disjoint, source_of, video_of
@@ -15,7 +15,6 @@ from emopipe.media.video import write_video
 from emopipe.stages.check import check
 from emopipe.timeline import join_labels
 
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "omg" / "make.py"))["make"]
 TRAIN, DEV, TEST = "omg_TrainVideos.csv", "omg_ValidationVideos.csv", "omg_TestVideos_WithLabels.csv"
 HEADER = "link,start,end,video,utterance,arousal,valence,EmotionMaxVote"
 

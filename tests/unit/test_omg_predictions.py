@@ -1,16 +1,13 @@
 """The prediction file of OMG-Emotion: written for every official row, and compared with the official list."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fakes.omg.make import make
 
 from emopipe.datasets.omg_predictions import read_predictions
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.stages.submission import check_omg_submission, write_omg_submission
 
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "omg" / "make.py"))["make"]
 FALLBACK = {"valence": 0.1, "arousal": 0.4}
 
 

@@ -1,15 +1,13 @@
 """RAVDESS: names that are labels, and one clip for each utterance whatever is there of it."""
 
-import runpy
 from pathlib import Path
 
 import pytest
+from fakes.ravdess.make import make
 
 from emopipe.datasets.adapter import describe, load_adapter
 from emopipe.datasets.ravdess import CLASSES, EXPECTED
 from emopipe.errors import ManifestError
-
-make = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "ravdess" / "make.py"))["make"]
 
 
 @pytest.fixture

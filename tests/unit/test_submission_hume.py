@@ -1,11 +1,11 @@
 """The .csv of Hume-Reaction as `evaluate --submission` writes it."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.hume.make import make
 
 from emopipe.datasets.hume_predictions import read_predictions
 from emopipe.datasets.hume_table import TARGETS as REACTIONS
@@ -16,8 +16,6 @@ from emopipe.models.windows import WindowConfig
 from emopipe.stages.evaluate_clips import ClipPredictions
 from emopipe.stages.submission import write_submission
 from emopipe.stages.trained import Trained
-
-HUME = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "hume" / "make.py"))
 
 
 def reactions(root: Path, clip_ids: tuple[str, ...], values: np.ndarray, targets: tuple[str, ...]) -> ClipPredictions:
@@ -34,7 +32,7 @@ def reactions(root: Path, clip_ids: tuple[str, ...], values: np.ndarray, targets
 
 
 def test_reactions_become_the_official_csv(tmp_path):
-    root, backwards = HUME["make"](tmp_path / "hume"), REACTIONS[::-1]
+    root, backwards = make(tmp_path / "hume"), REACTIONS[::-1]
     values = np.arange(14).reshape(2, 7) / 20
     found = reactions(root, ("00001", "00004"), values, backwards)
     assert write_submission(found, tmp_path / "dev.csv") == ()
@@ -48,7 +46,7 @@ def test_reactions_become_the_official_csv(tmp_path):
 
 
 def test_reactions_are_refused_where_they_do_not_belong(tmp_path):
-    root = HUME["make"](tmp_path / "hume")
+    root = make(tmp_path / "hume")
     found = reactions(root, ("00001", "00004"), np.zeros((2, 7)), REACTIONS)
     for path, changes, message in (
         ("dev.txt", {}, "reactions are predicted for whole clips. Expected a .csv"),

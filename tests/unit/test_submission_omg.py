@@ -1,11 +1,11 @@
 """The .csv of OMG-Emotion as `evaluate --submission` writes it; the file format itself is tested in test_omg."""
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.omg.make import make
 
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.models.bundle import Run
@@ -14,14 +14,13 @@ from emopipe.stages.evaluate_clips import ClipPredictions
 from emopipe.stages.submission import write_submission
 from emopipe.stages.trained import Trained
 
-MAKE = runpy.run_path(str(Path(__file__).parents[1] / "fakes" / "omg" / "make.py"))["make"]
 TRAIN_MEAN = (0.04, 0.54)  # valence -0.4, 0.5, 0.1, -1 and 1; arousal 0.2, 0.6, 0.9, 0 and 1
 OFFICIAL = ["8c49a05d3_1/utterance_2", "8c49a05d3_1/utterance_1", "9e9c69399/utterance_1"]  # not sorted
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    return MAKE(tmp_path / "omg")
+    return make(tmp_path / "omg")
 
 
 def predictions(root: Path, clip_ids: list[str], values: list[list[float]], **changes) -> ClipPredictions:
