@@ -2,14 +2,16 @@
 
 import csv
 import json
-import runpy
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import feature_corpus
 import numpy as np
 import pytest
+import train_runner
+import utterance_corpus
+from utterance_corpus import BRIGHTNESS, FACELESS, HIGH, LOW
 
 from emopipe.config import to_dict
 from emopipe.datasets.splits import Folds
@@ -30,13 +32,7 @@ from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.trained import open_trained
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))  # the registry imports the small CNN by the name of its module
-CORPUS = runpy.run_path(str(HERE / "utterance_corpus.py"))
-FRAMES = runpy.run_path(str(HERE / "feature_corpus.py"))
-RUNNER = runpy.run_path(str(HERE / "train_runner.py"))
-BRIGHTNESS, LOW, HIGH = (CORPUS[name] for name in ("BRIGHTNESS", "LOW", "HIGH"))
-SIZES = {**CORPUS["SIZES"], LANDMARKS: NUM_LANDMARK_NUMBERS}
+SIZES = {**utterance_corpus.SIZES, LANDMARKS: NUM_LANDMARK_NUMBERS}
 TARGETS = ("valence", "arousal")
 WINDOW, UNITS, NUM_UNITS = 8, (6, 5), 128
 FEW = {"fc_units": 8, "units": UNITS, "fc_dropout": 0.1, "gru_dropout": 0.1}
@@ -62,7 +58,7 @@ AGREEMENT = 1e-3  # of a video that is decoded and looked at again with the cach
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return CORPUS["make"](tmp_path_factory.mktemp("made"))
+    return utterance_corpus.make(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +177,7 @@ def test_the_final_estimates_of_the_members_are_averaged(made, members, fused, s
         expected = sum(getattr(clips, name) * share for clips, share in zip(each, report.weights, strict=True))
         np.testing.assert_allclose(getattr(found, name), expected, rtol=0, atol=1e-12)
         assert not np.allclose(getattr(found, name), getattr(each[0], name), equal_nan=True)
-    silent = CORPUS["FACELESS"] if split == "dev" else None
+    silent = FACELESS if split == "dev" else None
     assert [name for name, keep in zip(found.clip_ids, found.scored, strict=True) if not keep] == [silent] * bool(
         silent
     )
@@ -235,8 +231,8 @@ def test_other_sequences_and_taps_are_no_hindrance_to_an_average(made, members, 
 
 @pytest.mark.slow
 def test_where_frames_are_labelled_frames_are_averaged(tmp_path):
-    root, cache = FRAMES["make_corpus"](tmp_path), tmp_path / "cache"
-    FRAMES["write_features"](root, cache, "one")
+    root, cache = feature_corpus.make_corpus(tmp_path), tmp_path / "cache"
+    feature_corpus.write_features(root, cache, "one")
     configs = {"short": ON_FRAMES, "long": replace(ON_FRAMES, window=WindowConfig(25), seed=1)}
     for name, config in configs.items():
         train_rnn(config, cache=cache, run=tmp_path / name)
@@ -253,8 +249,8 @@ def test_where_frames_are_labelled_frames_are_averaged(tmp_path):
     scored = evaluate(tmp_path / "run", split="dev", cache=cache, num_bootstrap=0)
     rows = rows_of(scored.predictions)
     assert scored.unit == "frames"
-    assert len(rows) == FRAMES["CLIPS"]["dev"] * FRAMES["NUM_FRAMES"]
-    assert {row["how"] for row in rows if int(row["frame"]) == FRAMES["GAP"]} == {"none"}
+    assert len(rows) == feature_corpus.CLIPS["dev"] * feature_corpus.NUM_FRAMES
+    assert {row["how"] for row in rows if int(row["frame"]) == feature_corpus.GAP} == {"none"}
     train_rnn(replace(ON_FRAMES, task="expr", epochs=1), cache=cache, run=tmp_path / "classes")
     with pytest.raises(ConfigError, match=r"classes: expected a run of train-rnn that predicts numbers"):
         fuse_decisions([runs[0], tmp_path / "classes"], run=tmp_path / "no", cache=cache)
@@ -330,7 +326,7 @@ def test_what_is_no_run_of_a_head_is_refused(made, members, fused, tmp_path, lev
 
 
 def test_a_cnn_is_refused(made, members, tmp_path):
-    root, cache = RUNNER["make_cache"](tmp_path)
+    root, cache = train_runner.make_cache(tmp_path)
     config = TrainCnnConfig(backbone="tiny", epochs=1, batch_size=16)
     train_cnn(config, dataset="affwild2", root=root, cache=cache, run=tmp_path / "cnn", num_readers=0)
     told = refused(made, tmp_path, [members["one"], tmp_path / "cnn"])

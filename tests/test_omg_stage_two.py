@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import median_filter
+from utterance_corpus import BRIGHTNESS, FACELESS, GAPPED, HIGH, LOW, SIZES, SPEC, WITHOUT_MEDIA, faces_of, make
 
 from emopipe.config import to_dict
 from emopipe.errors import ConfigError
@@ -32,9 +32,6 @@ from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.trained import open_trained
 
-CORPUS = runpy.run_path(str(Path(__file__).parent / "utterance_corpus.py"))
-BRIGHTNESS, LOW, HIGH = (CORPUS[name] for name in ("BRIGHTNESS", "LOW", "HIGH"))
-FACELESS, GAPPED, WITHOUT_MEDIA = (CORPUS[name] for name in ("FACELESS", "GAPPED", "WITHOUT_MEDIA"))
 WINDOW = 8
 REGIONS = ("positive_low", "positive_high", "negative_low", "negative_high")
 AGREEMENT = 1e-3  # of an exported network with keras
@@ -55,7 +52,7 @@ STILL = {"learning_rate": 1e-12, "epochs": 1}
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return CORPUS["make"](tmp_path_factory.mktemp("made"))
+    return make(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +142,7 @@ def test_one_rnn_learns_and_the_run_says_what_made_it(made, trained):
     assert report.counts["train"] == windows["train"]
     assert report.counts["dev"] == windows["dev"] - 2  # those of the utterance without a face
     assert any(note.startswith("1 of 9 clips of split 'dev' have no frame with a face") for note in report.notes)
-    sizes = {name: CORPUS["SIZES"][name] for name in (LOW, HIGH)}
+    sizes = {name: SIZES[name] for name in (LOW, HIGH)}
     assert report.num_parameters == SMALL.tap_head.with_columns(sizes, 2).num_parameters
 
 
@@ -249,7 +246,7 @@ def test_an_rnn_for_each_tap_on_the_command_line(made, call, tmp_path):
     assert done.code == 0, done.err
     assert done.json["best"]["dev_ccc"] > 0.3
     config = TapHeadConfig((LOW, HIGH, "fc"), "each", landmark_units=3, joint_units=4, fc_units=8, units=(6,))
-    sizes = {name: CORPUS["SIZES"][name] for name in (LOW, HIGH)}
+    sizes = {name: SIZES[name] for name in (LOW, HIGH)}
     assert done.json["num_parameters"] == config.with_columns(sizes, 2).num_parameters
     assert open_trained(run).reduce == "mean"
     done = call("evaluate", run, "--split", "test", "--cache", made.cache, "--json")
@@ -314,7 +311,7 @@ def test_end_to_end_the_cnn_learns_and_is_kept(made, whole):
     )
     assert [bool(np.array_equal(before[name], after[name])) for name in names] == [False, False, True]
     assert not list(folder.glob("state"))
-    sizes = {name: CORPUS["SIZES"][name] for name in (LOW, HIGH)}
+    sizes = {name: SIZES[name] for name in (LOW, HIGH)}
     convolutions = 3 * 9 + 3 + 4 * 27 + 4
     assert report.num_parameters == END_TO_END.tap_head.with_columns(sizes, 2).num_parameters + convolutions
 
@@ -326,17 +323,16 @@ def composite_values(made, folder) -> dict[str, np.ndarray]:
     from emopipe.models.end_to_end import join
     from emopipe.models.taps import attach, parse_taps
 
-    spec = CORPUS["SPEC"]
     (kept,) = (folder / "weights").glob("*.keras")
     cnn = attach(load_network(kept), parse_taps([LOW, HIGH]), "small")
-    network = join(cnn, spec, load_network(folder / "network.keras"), 136)
+    network = join(cnn, SPEC, load_network(folder / "network.keras"), 136)
     found = {}
     for name in made.of("dev"):
-        faces = CORPUS["faces_of"](name, made.lengths[name], *made.labels[name])
+        faces = faces_of(name, made.lengths[name], *made.labels[name])
         if not faces.valid.any():
             continue
         held = np.maximum.accumulate(np.where(faces.valid, np.arange(len(faces)), 0))
-        pixels = normalise(faces.crop, spec).reshape(len(faces), -1)
+        pixels = normalise(faces.crop, SPEC).reshape(len(faces), -1)
         rows = np.concatenate([pixels, landmark_vector(faces.landmarks, faces.transform)], axis=1)[held]
         parts = [rows[start : start + WINDOW][None] for start in range(0, len(rows), WINDOW)]
         given = [network({"features": part, "mask": None}) for part in parts]
@@ -458,6 +454,6 @@ def test_landmarks_need_the_cached_faces(made, train, tmp_path):
 
 
 def test_faces_without_landmarks_say_so(tmp_path):
-    bare = CORPUS["make"](tmp_path, landmarks=False)
+    bare = make(tmp_path, landmarks=False)
     with pytest.raises(ConfigError, match="its faces have no landmarks.*68 points.*\n.*Train without --landmarks"):
         train_rnn(SMALL, cache=bare.cache, run=tmp_path / "run")

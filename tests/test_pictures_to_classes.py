@@ -1,14 +1,13 @@
 """Still pictures the whole way: phantom CK+ and JAFFE, Haar faces, the box as the crop, folds, a CNN of classes."""
 
 import csv
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 import sklearn.metrics
+import train_runner  # noqa: F401 - which registers the small CNN
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
@@ -21,9 +20,6 @@ from emopipe.stages.labelled import labelled_clips
 from emopipe.stages.phantom import make_phantom
 from emopipe.store.cache import Cache
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))  # the registry imports the small CNN by the name of its module
-RUNNER = runpy.run_path(str(HERE / "train_runner.py"))
 HAAR = ("--only", "faces", "--detector", "haar", "--alignment", "box")
 TINY = ("--backbone", "tiny", "--epochs", 1, "--batch", 16)
 

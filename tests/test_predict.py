@@ -2,7 +2,6 @@
 
 import csv
 import json
-import runpy
 import shutil
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from keras2_checkpoint import write_checkpoint
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
@@ -28,7 +28,6 @@ from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 
-write_checkpoint = runpy.run_path(str(Path(__file__).parent / "keras2_checkpoint.py"))["write_checkpoint"]
 WINDOW = 12
 TOLERANCE = 1e-3
 DEV_CLIP = "video3_2"  # subject 1 of the phantom, see `AffWild2Layout.plan`

@@ -3,14 +3,16 @@
 import csv
 import json
 import re
-import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import utterance_corpus
+from feature_corpus import CLASSES, GAP, NUM_FEATURES, NUM_FRAMES, make_corpus, write_features
 from html_pages import Page
+from keras2_checkpoint import write_checkpoint
 from PIL import Image as PillowImage
 
 from emopipe.bootstrap import Score
@@ -27,11 +29,6 @@ from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.stored_evaluation import read_predictions, stored_evaluations, unscored_predictions
 from emopipe.stages.train_rnn import train_rnn
 
-HERE = Path(__file__).parent
-CORPUS = runpy.run_path(str(HERE / "feature_corpus.py"))
-UTTERANCES = runpy.run_path(str(HERE / "utterance_corpus.py"))
-write_checkpoint = runpy.run_path(str(HERE / "keras2_checkpoint.py"))["write_checkpoint"]
-CLASSES, GAP, NUM_FRAMES = (CORPUS[name] for name in ("CLASSES", "GAP", "NUM_FRAMES"))
 SMALL = TrainRnnConfig(units=(8,), window=WindowConfig(8), epochs=4, batch_size=32, learning_rate=0.05)
 NUM_BOOTSTRAP = 50
 MAX_BYTES = 2_000_000
@@ -41,8 +38,8 @@ MAX_BYTES = 2_000_000
 def made(tmp_path_factory):
     """A folder with a cache and two runs, numbers and classes, both evaluated on dev."""
     folder = tmp_path_factory.mktemp("made")
-    root = CORPUS["make_corpus"](folder)
-    CORPUS["write_features"](root, folder / "cache", "tiny")
+    root = make_corpus(folder)
+    write_features(root, folder / "cache", "tiny")
     train_rnn(SMALL, cache=folder / "cache", run=folder / "numbers")
     train_rnn(replace(SMALL, task="expr"), cache=folder / "cache", run=folder / "classes")
     for name in ("numbers", "classes"):
@@ -157,7 +154,7 @@ def test_a_fusion_lists_its_members_and_has_no_curves(made, tmp_path):
 
 
 def test_an_imported_head_is_said_to_be_one(made, tmp_path):
-    write_checkpoint(tmp_path / "gru.hdf5", units=(4, 3), num_features=CORPUS["NUM_FEATURES"])
+    write_checkpoint(tmp_path / "gru.hdf5", units=(4, 3), num_features=NUM_FEATURES)
     import_head(tmp_path / "gru.hdf5", tmp_path / "run", cache=made / "cache")
     page = Page(report_page(tmp_path / "run"))
     assert "A GRU of 2 layers (4 and 3 units) on features, imported from a Keras 2 checkpoint" in page.text
@@ -166,8 +163,8 @@ def test_an_imported_head_is_said_to_be_one(made, tmp_path):
 
 
 def test_clips_with_one_label_have_a_row_each(tmp_path):
-    corpus = UTTERANCES["make"](tmp_path)
-    config = replace(SMALL, window=WindowConfig(8, target="clip"), epochs=2, taps=(UTTERANCES["LOW"],))
+    corpus = utterance_corpus.make(tmp_path)
+    config = replace(SMALL, window=WindowConfig(8, target="clip"), epochs=2, taps=(utterance_corpus.LOW,))
     train_rnn(config, cache=corpus.cache, run=tmp_path / "run")
     found = evaluate(tmp_path / "run", split="dev", cache=corpus.cache, num_bootstrap=NUM_BOOTSTRAP)
     page = Page(report_page(tmp_path / "run"))

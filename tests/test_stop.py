@@ -7,7 +7,6 @@ hinders the next call, and end soon; the same command then goes on.
 import contextlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -16,8 +15,10 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import feature_corpus
 import numpy as np
 import pytest
+import train_runner
 
 from emopipe.media.video import write_video
 from emopipe.processes import held_back
@@ -27,8 +28,6 @@ from emopipe.store.writer import ShardWriter, _Disk
 
 from .conftest import FACES, KHORRAMI, PROGRAM, counts, face_frames, where
 
-FEATURES = runpy.run_path(str(Path(__file__).parent / "feature_corpus.py"))
-CROPS = runpy.run_path(str(Path(__file__).parent / "train_runner.py"))
 KEPT = "emopipe: stopped. What was finished is kept."
 GOES_ON = "emopipe: stopped. What was finished is kept; the same command goes on from there."
 PATIENCE_S = 120
@@ -137,7 +136,7 @@ def test_a_generated_corpus_goes_on_and_becomes_what_it_would_have_been(tmp_path
 def features(tmp_path_factory):
     """Cache of features that a head can be trained on."""
     folder = tmp_path_factory.mktemp("features")
-    FEATURES["write_features"](FEATURES["make_corpus"](folder), folder / "cache", "tiny")
+    feature_corpus.write_features(feature_corpus.make_corpus(folder), folder / "cache", "tiny")
     return folder / "cache"
 
 
@@ -164,7 +163,7 @@ def test_keras_that_is_being_imported_and_a_training(features, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_whose_crops_other_processes_read(tmp_path):
-    root, cache = CROPS["make_cache"](tmp_path)
+    root, cache = train_runner.make_cache(tmp_path)
     runner = (Path(__file__).parent / "train_runner.py", "{}")
     corpus = ("--dataset", "affwild2", "--root", root, "--cache", cache)
     run = tmp_path / "run"

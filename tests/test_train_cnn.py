@@ -1,13 +1,12 @@
 """`train-cnn` from a faces cache to a network that `extract` takes, with the kills and the mistakes on the way."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from train_runner import CLASSES, FRAMES, crop_of, labels_of, make_cache, write_labels
 
 from emopipe.errors import ConfigError, EmopipeError, ManifestError, RunError
 from emopipe.models.bundle import open_run
@@ -16,8 +15,6 @@ from emopipe.stages.train_cnn import train_cnn
 from emopipe.store.cache import Cache
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE))  # the registry imports the small CNN by the name of its module
-RUNNER = runpy.run_path(str(HERE / "train_runner.py"))
 SMALL = TrainCnnConfig(backbone="tiny", epochs=3, batch_size=16, learning_rate=0.05)
 SMALL_OPTIONS = ("--backbone", "tiny", "--epochs", 3, "--batch", 16, "--learning-rate", 0.05)
 SAME_RUN = 1e-6  # a run that went on after a kill, on the same machine and backend
@@ -26,7 +23,7 @@ SAME_RUN = 1e-6  # a run that went on after a kill, on the same machine and back
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(corpus, cache) that no test changes."""
-    return RUNNER["make_cache"](tmp_path_factory.mktemp("made"))
+    return make_cache(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def test_it_learns_and_extract_takes_what_it_made(train, tmp_path):
     network = keras.saving.load_model(run.network)
     assert not any("ugment" in layer.name for layer in network.layers)
     assert run.content["num_parameters"] == network.count_params()
-    crops = np.stack([RUNNER["crop_of"](valence, 0.0) for valence in (-0.8, 0.0, 0.8)])
+    crops = np.stack([crop_of(valence, 0.0) for valence in (-0.8, 0.0, 0.8)])
     predicted = network.predict(normalise(crops, plan.input), verbose=0)
     assert predicted.shape == (3, 2)
     assert (np.diff(predicted[:, 0]) > 0).all()
@@ -88,11 +85,11 @@ def test_the_score_is_computed_once_over_all_frames(train, made, tmp_path):
 
     report = train()
     truth, crops = [], []
-    for number in range(RUNNER["FRAMES"]["dev"][0]):
-        labels = RUNNER["labels_of"]("dev", number, RUNNER["FRAMES"]["dev"][1])
+    for number in range(FRAMES["dev"][0]):
+        labels = labels_of("dev", number, FRAMES["dev"][1])
         rows = [row for row in range(len(labels)) if row not in (5, 7)]
         truth.append(labels[rows])
-        crops += [RUNNER["crop_of"](*label) for label in labels[rows]]
+        crops += [crop_of(*label) for label in labels[rows]]
     network = keras.saving.load_model(tmp_path / "run" / "network.keras")
     predicted = network.predict(normalise(np.stack(crops), InputSpec(96, 1, "0..1")), verbose=0)
     expected = audmetric.concordance_cc(np.concatenate(truth)[:, 1], predicted[:, 1])
@@ -158,7 +155,7 @@ def test_classes_get_a_softmax_and_macro_f1(train, tmp_path):
     assert report.select == "macro_f1"
     assert report.best["dev_macro_f1"] > 0.6
     run = open_run(tmp_path / "run")
-    assert run.content["classes"] == list(RUNNER["CLASSES"])
+    assert run.content["classes"] == list(CLASSES)
     assert run.content["settings"]["loss"] == "crossentropy"
     assert weights(tmp_path / "run")[-1].shape == (3,)
 
@@ -197,13 +194,12 @@ def test_a_setting_out_of_range_is_refused(settings):
 
 
 def test_labels_that_teach_nothing_are_one_message(train, tmp_path):
-    root, cache = RUNNER["make_cache"](tmp_path)
-    write = RUNNER["write_labels"]
+    root, cache = make_cache(tmp_path)
 
     def relabel(split, change):
-        for number in range(RUNNER["FRAMES"][split][0]):
-            labels = RUNNER["labels_of"](split, number, RUNNER["FRAMES"][split][1])
-            write(root, split, f"{split}{number}", change(labels))
+        for number in range(FRAMES[split][0]):
+            labels = labels_of(split, number, FRAMES[split][1])
+            write_labels(root, split, f"{split}{number}", change(labels))
 
     relabel("train", lambda labels: np.stack([labels[:, 0], np.full(len(labels), 0.25)], axis=1))
     with pytest.raises(ManifestError, match="split 'train'.*arousal is 0.25 in all 114 frames"):
@@ -228,7 +224,7 @@ def test_a_cache_without_the_faces_says_what_to_run(train, made, tmp_path):
         train(cache=tmp_path / "nothing")
     with pytest.raises(ConfigError, match="no faces 'abc' of dataset"):
         train(faces="abc")
-    root, cache = RUNNER["make_cache"](tmp_path)
+    root, cache = make_cache(tmp_path)
     for video in (root / "batch1").glob("dev*.mp4"):
         video.write_bytes(b"another film of " + video.name.encode())
     with pytest.raises(ConfigError, match="holds no faces of the 2 clips of split 'dev'"):
@@ -246,7 +242,7 @@ def test_faces_of_several_settings_are_not_mixed(train, tmp_path):
     from emopipe.store.layout import ClipEntry
     from emopipe.store.writer import ShardWriter
 
-    root, folder = RUNNER["make_cache"](tmp_path)
+    root, folder = make_cache(tmp_path)
     spec = ExtractSpec("affwild2", root, folder, faces=FacesConfig(alignment="box"), only="faces")
     plan = make_plan(spec, Cache(folder))
     writer = ShardWriter(folder, plan.faces, spec.to_request())

@@ -1,13 +1,12 @@
 """`train-cnn` from other weights than random ones, in other widths, with another optimiser."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from train_runner import make_cache
 
 from emopipe.errors import ConfigError, EmopipeError, RunError, WeightsError
 from emopipe.files import sha256_of_file
@@ -18,9 +17,6 @@ from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.start_weights import resolve_start
 from emopipe.stages.train_cnn import train_cnn
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE))  # the registry imports the small CNN by the name of its module
-RUNNER = runpy.run_path(str(HERE / "train_runner.py"))
 TINY = TrainCnnConfig(backbone="tiny", epochs=2, batch_size=16, learning_rate=0.05)
 VGG = TrainCnnConfig(backbone="vggface", width=1 / 64, epochs=1, batch_size=38, optimiser="adam", learning_rate=1e-3)
 STANDS_STILL = 1e-12  # a learning rate at which nothing moves by more than a rounding
@@ -29,7 +25,7 @@ STANDS_STILL = 1e-12  # a learning rate at which nothing moves by more than a ro
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(corpus, cache) that no test changes."""
-    return RUNNER["make_cache"](tmp_path_factory.mktemp("made"))
+    return make_cache(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -165,7 +161,7 @@ def test_imagenet_weights_are_taken_by_name(tmp_path, monkeypatch):
     [
         ({"weights": "imagenet"}, WeightsError, "tiny: no ImageNet weights exist for it"),
         ({"weights": "nowhere.keras"}, WeightsError, "There is no such file"),
-        ({"weights": str(HERE)}, RunError, "is not a run folder"),
+        ({"weights": str(Path(__file__).parent)}, RunError, "is not a run folder"),
         ({"width": 0.5}, ConfigError, "tiny: comes in width 1 only. Received: width 0.5"),
         ({"backbone": "vggface", "weights": "imagenet"}, WeightsError, "vggface: no ImageNet weights"),
         ({"backbone": "resnet50", "weights": "imagenet", "width": 0.5}, ConfigError, "are of width 1"),

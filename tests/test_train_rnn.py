@@ -2,13 +2,25 @@
 
 import csv
 import json
-import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from feature_corpus import (
+    CLASSES,
+    CLIPS,
+    GAP,
+    NUM_FEATURES,
+    NUM_FRAMES,
+    classes_of,
+    labels_of,
+    make_corpus,
+    write_annotation,
+    write_classes,
+    write_features,
+)
 
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError, EmopipeError, ManifestError, RecordError, RunError
@@ -19,14 +31,6 @@ from emopipe.stages.fusion import evaluate
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.train_rnn import train_rnn
 
-CORPUS = runpy.run_path(str(Path(__file__).parent / "feature_corpus.py"))
-CLASSES, CLIPS, GAP, NUM_FEATURES, NUM_FRAMES = (
-    CORPUS[name] for name in ("CLASSES", "CLIPS", "GAP", "NUM_FEATURES", "NUM_FRAMES")
-)
-classes_of, labels_of, make_corpus, write_annotation, write_classes, write_features = (
-    CORPUS[name]
-    for name in ("classes_of", "labels_of", "make_corpus", "write_annotation", "write_classes", "write_features")
-)
 WINDOW = 8
 SMALL = TrainRnnConfig(
     units=(8,), window=WindowConfig(WINDOW), epochs=12, patience=None, batch_size=32, learning_rate=0.05

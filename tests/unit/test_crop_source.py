@@ -1,8 +1,8 @@
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from train_runner import make_cache
 
 from emopipe.errors import CorruptShardError, RunError
 from emopipe.faces.normalisation import InputSpec, normalise
@@ -13,7 +13,6 @@ from emopipe.store.cache import Cache
 from emopipe.store.layout import ClipEntry, ShardHeader
 from emopipe.store.writer import ShardWriter
 
-make_cache = runpy.run_path(str(Path(__file__).parents[1] / "train_runner.py"))["make_cache"]
 SPEC = InputSpec(96, 1, "0..1")
 NUM_ROWS = 151  # of a clip: 129 with a face, and a last chunk that is not full
 MAX_BYTES_READ = 1.2  # of the crops' bytes on disk: what an epoch may cost

@@ -2,12 +2,12 @@
 
 import json
 import os
-import runpy
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from keras2_checkpoint import write_checkpoint
 
 from emopipe.errors import WeightsError
 from emopipe.models.heads import RnnHeadConfig, save_head
@@ -15,7 +15,6 @@ from emopipe.models.keras2 import load_keras2_head, read_keras2_head
 from emopipe.models.weights import load_network
 
 PUBLISHED = os.environ.get("EMOPIPE_RANGULOV_GRU", "")
-write_checkpoint = runpy.run_path(str(Path(__file__).parents[1] / "keras2_checkpoint.py"))["write_checkpoint"]
 
 
 def sigmoid(x):

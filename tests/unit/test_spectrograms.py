@@ -1,12 +1,12 @@
 """Spectrograms: the pictures that matplotlib draws, exact windows for every duration, rows relative to full scale."""
 
-import runpy
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pytest
 import scipy.io.wavfile
+from spectrogram_figure import draw, figure_of, window_values
 
 from emopipe.config import fingerprint, from_dict, to_dict
 from emopipe.datasets.phantom_affect import Temperament, perform
@@ -14,7 +14,6 @@ from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ, speak
 from emopipe.errors import ConfigError
 from emopipe.spectrograms import SpectrogramConfig, log_mel_rows, pictures, window_axis
 
-FIGURE = runpy.run_path(str(Path(__file__).parents[1] / "spectrogram_figure.py"))
 MEAN_DIFFERENCE = 0.01  # levels of 255 (2 are allowed): float32 of another order takes a few cells to the next colour
 LOG_MEL = SpectrogramConfig(render="log-mel", window_s=0.05, hop_s=0.02)
 # scipy carries a short tone for its own tests; it is repeated to fill a window.
@@ -53,7 +52,7 @@ def test_pictures_are_the_ones_that_matplotlib_draws(kind, rate_hz):
     assert len(np.unique(drawn)) > 100  # not by being empty
     for number, picture in enumerate(drawn):
         start = int(number * rate_hz // 2)  # the last windows are cut off: 0.9 s
-        expected = FIGURE["figure_of"](samples[start : start + rate_hz], rate_hz, kind)
+        expected = figure_of(samples[start : start + rate_hz], rate_hz, kind)
         assert difference(picture, expected) <= MEAN_DIFFERENCE
 
 
@@ -61,7 +60,7 @@ def test_pictures_are_the_ones_that_matplotlib_draws(kind, rate_hz):
 def test_pictures_in_other_colours_and_sizes(colour_map, size_px):
     samples = speech(1.0)
     (picture, _) = all_pictures(samples, 16000, SpectrogramConfig(colour_map=colour_map, size_px=size_px))
-    expected = FIGURE["figure_of"](samples, 16000, "mel", colour_map, size_px)
+    expected = figure_of(samples, 16000, "mel", colour_map, size_px)
     assert picture.shape == (size_px, size_px, 3)
     assert difference(picture, expected) <= MEAN_DIFFERENCE
 
@@ -70,14 +69,14 @@ def test_a_recording_is_drawn_alike():
     rate_hz, samples = scipy.io.wavfile.read(RECORDING)
     samples = np.resize(samples.astype("f4") / np.abs(samples).max(), rate_hz)
     (picture, _) = all_pictures(samples, rate_hz, SpectrogramConfig())
-    assert difference(picture, FIGURE["figure_of"](samples, rate_hz)) <= MEAN_DIFFERENCE
+    assert difference(picture, figure_of(samples, rate_hz)) <= MEAN_DIFFERENCE
 
 
 def test_an_imshow_of_the_mel_matrix_would_not_pass():
     samples = speech(1.0)
     (picture, _) = all_pictures(samples, 16000, SpectrogramConfig())
-    values = FIGURE["window_values"](samples, 16000)
-    equal_bands = FIGURE["draw"](values, np.arange(len(values) + 1), kind="linear")
+    values = window_values(samples, 16000)
+    equal_bands = draw(values, np.arange(len(values) + 1), kind="linear")
     assert difference(picture, equal_bands) > 2
 
 
@@ -127,9 +126,9 @@ def test_silence_has_the_lowest_colour_and_one_click_does_not_blow_up(kind):
     click = np.zeros(16000, "f4")
     click[8000] = 1
     picture = all_pictures(click, 16000, SpectrogramConfig(kind=kind))[0]
-    expected = FIGURE["figure_of"](click, 16000, kind)
+    expected = figure_of(click, 16000, kind)
     assert difference(picture, expected) <= MEAN_DIFFERENCE
-    assert difference(FIGURE["figure_of"](np.zeros(16000, "f4"), 16000, kind), silent[0]) == 0
+    assert difference(figure_of(np.zeros(16000, "f4"), 16000, kind), silent[0]) == 0
 
 
 def test_loudness_does_not_change_a_picture():
