@@ -6,13 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from extraction import NUM_FRAMES, face_frames
 
 from emopipe.media.video import write_video
 from emopipe.store.cache import Cache
 from emopipe.store.ledger import Ledger
 from emopipe.store.reader import ShardReader
-
-from .conftest import NUM_FRAMES, face_frames
 
 FACES = ("--only", "faces", "--json")
 

@@ -14,11 +14,10 @@ import click
 import pytest
 from emopipe_cli.main import emopipe
 from emopipe_cli.train_rnn import train_rnn
+from extraction import KHORRAMI, NUM_FRAMES, PROGRAM
 
 from emopipe.recipes.recipe import RECIPES
 from emopipe.store.cache import Cache
-
-from .conftest import KHORRAMI, NUM_FRAMES, PROGRAM
 
 FACES = ("--only", "faces")
 REPORT_KEYS = {"clips", "frames", "valid", "steps", "fps"}  # further keys may follow

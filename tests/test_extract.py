@@ -6,11 +6,10 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+from extraction import FACES, KHORRAMI, NUM_FRAMES, counts, files_of, stored, where
 
 from emopipe.store.cache import Cache
 from emopipe.store.ledger import Ledger
-
-from .conftest import FACES, KHORRAMI, NUM_FRAMES, counts, files_of, stored, where
 
 
 def flip(path, dataset, offset=3):

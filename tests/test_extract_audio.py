@@ -10,6 +10,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from extraction import FACES, KHORRAMI, NUM_FRAMES, counts, face_frames, files_of, stored, where
 
 from emopipe.errors import ConfigError
 from emopipe.media.audio import read_sound
@@ -20,8 +21,6 @@ from emopipe.stages.audio_step import load_audio_engine
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.store.cache import Cache
 from emopipe.store.ledger import Ledger
-
-from .conftest import FACES, KHORRAMI, NUM_FRAMES, counts, face_frames, files_of, stored, where
 
 RATE_HZ = 8000
 AUDIO = ("--only", "audio")

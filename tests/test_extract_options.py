@@ -5,11 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+from extraction import FACES, KHORRAMI, NUM_FRAMES, TWO_TAPS, counts, files_of, stored, where
 from PIL import Image
 
 from emopipe.store.cache import Cache
-
-from .conftest import FACES, KHORRAMI, NUM_FRAMES, TWO_TAPS, counts, files_of, stored, where
 
 
 def test_option_limit_and_split(make_corpus, tmp_path, extract, call):

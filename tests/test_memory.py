@@ -7,10 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from extraction import face_frames
 
 from emopipe.media.video import write_video
-
-from .conftest import face_frames
 
 LIMIT_MB = 64.0  # buffers fill up within the first seconds; a frame row alone is 29 kB, so 3,000 of them are 87 MB
 MEASURE = """

@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extraction import face_frames
 
 from emopipe.media.video import write_video
 from emopipe.store.cache import Cache
 from emopipe.store.ledger import Ledger
 from emopipe.store.reader import ShardReader
-
-from .conftest import face_frames
 
 RUNNER = str(Path(__file__).parent / "kill_runner.py")
 SHARD_FRAMES = 40  # two clips of 25 frames: five clips make three shards of a kind

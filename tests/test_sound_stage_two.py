@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extraction import face_frames
 
 from emopipe.config import FacesConfig
 from emopipe.errors import ConfigError, MediaError, RunError, WeightsError
@@ -35,8 +36,6 @@ from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.trained import open_trained
 from emopipe.store.cache import Cache
-
-from .conftest import face_frames
 
 RATE_HZ, FRAME_RATE, NUM_FRAMES = 16_000, 25, 24
 TOLERANCE = 1e-3  # of a recording that is decoded again with the cache

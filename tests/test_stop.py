@@ -19,14 +19,13 @@ import feature_corpus
 import numpy as np
 import pytest
 import train_runner
+from extraction import FACES, KHORRAMI, PROGRAM, counts, face_frames, where
 
 from emopipe.media.video import write_video
 from emopipe.processes import held_back
 from emopipe.store.cache import Cache
 from emopipe.store.layout import ClipEntry, ShardHeader
 from emopipe.store.writer import ShardWriter, _Disk
-
-from .conftest import FACES, KHORRAMI, PROGRAM, counts, face_frames, where
 
 KEPT = "emopipe: stopped. What was finished is kept."
 GOES_ON = "emopipe: stopped. What was finished is kept; the same command goes on from there."

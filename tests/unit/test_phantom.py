@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from emopipe_cli.phantom import phantom as phantom_command
+from extraction import PROGRAM
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.datasets.phantom import Phantom
@@ -25,8 +26,6 @@ from emopipe.errors import ConfigError, ManifestError, UnknownNameError
 from emopipe.faces.detection import load_detector
 from emopipe.media.video import probe, read_frames
 from emopipe.stages.phantom import load_portraits, make_phantom
-
-from ..conftest import PROGRAM
 
 SETTINGS = PhantomSettings("affwild2", num_subjects=4, seconds=2, seed=7, width=192, height=144)
 
