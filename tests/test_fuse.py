@@ -1,6 +1,5 @@
 """`fuse`: runs whose decisions are averaged, and runs whose RNNs are joined and learn on together."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import train_runner
 import utterance_corpus
+from csv_rows import numbers, rows_of
 from utterance_corpus import BRIGHTNESS, FACELESS, HIGH, LOW
 
 from emopipe.config import to_dict
@@ -99,15 +99,6 @@ def altered(members, tmp_path):
         return folder
 
     return alter
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
-def numbers(rows: list[dict[str, str]], *columns: str) -> np.ndarray:
-    return np.array([[float(row[name] or "nan") for name in columns] for row in rows])
 
 
 def ccc_of(run: Path, cache: Path, split: str = "dev") -> list[float]:

@@ -1,6 +1,5 @@
 """Heads over taps on utterances: trained, scored, moved, begun from one another, and trained with their CNN."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csv_rows import numbers, rows_of
 from scipy.ndimage import median_filter
 from utterance_corpus import BRIGHTNESS, FACELESS, GAPPED, HIGH, LOW, SIZES, SPEC, WITHOUT_MEDIA, faces_of, make
 
@@ -101,11 +101,6 @@ def options_of(config: TrainRnnConfig, *more: object) -> list[object]:
             WINDOW, "--batch", config.batch_size, "--patience", 99, "--fc-units", head.fc_units, *more]  # fmt: skip
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def stop_after(monkeypatch, num_epochs: int, *, before_the_state: bool = False) -> None:
     """Have the next training stop where a kill would hurt: the network of the epoch is written, its state is or not."""
     save, calls = training.save_state, []
@@ -119,10 +114,6 @@ def stop_after(monkeypatch, num_epochs: int, *, before_the_state: bool = False) 
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "save_state", save_and_stop)
-
-
-def numbers(rows: list[dict[str, str]], *columns: str) -> np.ndarray:
-    return np.array([[float(row[name] or "nan") for name in columns] for row in rows])
 
 
 # --- heads on cached taps

@@ -1,6 +1,5 @@
 """`predict` on raw video against what `evaluate` says from the cache, and on videos that it has never seen."""
 
-import csv
 import json
 import shutil
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csv_rows import numbers, rows_of
 from keras2_checkpoint import write_checkpoint
 
 from emopipe.config import FacesConfig
@@ -79,15 +79,6 @@ def made(tmp_path_factory, kept_weights) -> Made:
 @pytest.fixture(scope="module")
 def predictor(made) -> Predictor:
     return Predictor(made.head)
-
-
-def rows_of(path: Path, clip: str | None = None) -> list[dict[str, str]]:
-    with path.open() as file:
-        return [row for row in csv.DictReader(file) if clip in (None, row.get("clip"))]
-
-
-def numbers(rows: list[dict[str, str]], *columns: str) -> np.ndarray:
-    return np.array([[float(row[name] or "nan") for name in columns] for row in rows])
 
 
 def frames_of(video: Path) -> list[np.ndarray]:

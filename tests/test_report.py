@@ -1,6 +1,5 @@
 """`emopipe report` on real runs of a small cache: what stands on the page, and what it refuses."""
 
-import csv
 import json
 import re
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import utterance_corpus
+from csv_rows import rows_of
 from feature_corpus import CLASSES, GAP, NUM_FEATURES, NUM_FRAMES, make_corpus, write_features
 from html_pages import Page
 from keras2_checkpoint import write_checkpoint
@@ -51,11 +51,6 @@ def made(tmp_path_factory):
 def numbers(made, tmp_path):
     """A copy of the run of numbers, to be spoilt."""
     return Path(shutil.copytree(made / "numbers", tmp_path / "run"))
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_page_of_numbers_says_what_was_scored(made):

@@ -1,6 +1,5 @@
 """Stage two with sound: heads on sound alone, on picture and sound, late fusion, and predictions of new recordings."""
 
-import csv
 import json
 import shutil
 import wave
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csv_rows import rows_of
 from extraction import face_frames
 
 from emopipe.config import FacesConfig
@@ -137,11 +137,6 @@ def made(tmp_path_factory, kept_weights) -> Made:
         audio = {"sound": log_mel, "both": of_cnn, "picture": ""}[name]
         train_rnn(replace(config, audio=audio[:12]), cache=cache, run=runs / name)
     return made
-
-
-def rows_of(path: Path, clip: str | None = None) -> list[dict[str, str]]:
-    with path.open() as file:
-        return [row for row in csv.DictReader(file) if clip in (None, row.get("clip"))]
 
 
 def numbers(rows: list[dict[str, str]]) -> np.ndarray:
