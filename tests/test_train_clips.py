@@ -1,15 +1,14 @@
-"""`emopipe train-rnn` where a clip has one label: one window per clip, intensities and classes, picture and sound."""
+"""`emopipe train-rnn` where a clip has one label: one window per clip, intensities, picture and sound."""
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_corpus import FACELESS, NUM_BANDS, SMALL, SPECTROGRAM, TARGETS, UNIFORM, WHOLE, predictions_of, write_cache
 
 from emopipe.config import from_dict, to_dict
-from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError, EmopipeError
 from emopipe.metrics import pearson
 from emopipe.models.bundle import open_run
@@ -19,63 +18,9 @@ from emopipe.models.weights import load_network
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.fusion import evaluate
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.spec import ExtractSpec, make_plan, planned_clip
 from emopipe.stages.train_rnn import train_rnn
-from emopipe.store.cache import Cache
-from emopipe.store.layout import ClipEntry, ShardHeader
-from emopipe.store.writer import ShardWriter
 
-TARGETS = ("adoration", "amusement", "anxiety")
 NUM_CLIPS = {"train": 48, "dev": 16}
-NUM_BANDS = 12
-FACELESS = "dev3"
-UNIFORM = WindowConfig(8, target="clip")
-WHOLE = WindowConfig(24, target="clip", sampling="all")  # clips have 10 to 29 rows
-SMALL = TrainRnnConfig(
-    cells="lstm", units=(8,), window=UNIFORM, loss="mse", taps=("picture",), optimiser="adam", learning_rate=0.02,
-    epochs=12, patience=None, batch_size=8,
-)  # fmt: skip
-SPECTROGRAM = replace(SMALL, spectrogram_head=SpectrogramHeadConfig((6, 8), dropout=0.1), window=WHOLE, taps=("mel",))
-CLASSES = replace(
-    SPECTROGRAM, loss=None, task="expr", folds=Folds(6, 0, "numbers"), epochs=10, learning_rate=0.01,
-    spectrogram_head=SpectrogramHeadConfig((8, 12), dropout=0.0, augment=False),
-)  # fmt: skip
-
-
-def rows_of(name: str, taps: dict[str, np.ndarray], has_gaps: bool) -> dict[str, np.ndarray]:
-    """A clip's rows in the cache: noise around what is said of it; of the picture every fifth face is missing."""
-    random = np.random.default_rng(sum(name.encode()))
-    length = int(random.integers(10, 30))
-    valid = np.ones(length, bool)
-    if has_gaps:
-        valid = (np.arange(length) % 5 != 2) & (name != FACELESS)
-    rows = {"frame_index": np.arange(length), "time_s": (np.arange(length) + 0.5) / 25, "valid": valid}
-    for tap, mean in taps.items():
-        values = (mean + random.normal(size=(length, len(mean)))).astype(np.float32)
-        rows[f"taps/{tap}"] = np.where(valid[:, None], values, np.float32(np.nan))
-    return rows
-
-
-def write_cache(root: Path, cache: Path, dataset: str, picture_of=None, sound_of=None) -> None:
-    """Shards of all clips: of features, and of audio whose windows are as long as a frame."""
-    spec = ExtractSpec(dataset, root, cache, only="faces")
-    plan = make_plan(spec, Cache(cache))
-    settings = {"spectrogram": {"window_s": 0.04, "hop_s": 0.04}, "audio": {}, "weights": "", "version": 1}
-    headers = {
-        "features": ShardHeader("features", "tiny", {"faces": plan.faces.config, "weights": "0" * 64}, "t" * 64),
-        "audio": ShardHeader("audio", "mel", settings, "a" * 64),
-    }
-    for kind, taps_of in {"features": picture_of, "audio": sound_of}.items():
-        if taps_of is None:
-            continue
-        writer = ShardWriter(cache, headers[kind], spec.to_request())
-        for planned in plan.clips:
-            name = planned.clip.clip_id
-            keyed = planned_clip(planned.clip, Cache(cache), plan.faces, headers["features"], audio=headers["audio"])
-            rows = rows_of(name, taps_of(name), has_gaps=kind == "features")
-            writer.append(name, rows)
-            writer.finish_clip(ClipEntry(str(keyed.key(kind)), name, "", len(rows["valid"]), int(rows["valid"].sum())))
-        writer.commit()
 
 
 @pytest.fixture(scope="module")
@@ -101,28 +46,9 @@ def reactions(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def emotions(tmp_path_factory):
-    """Utterances of six actors, whose emotion is a pattern in the bands of the sound."""
-    folder = tmp_path_factory.mktemp("emotions")
-    root, cache = folder / "corpus", folder / "cache"
-    root.mkdir()
-    patterns = 5 * np.random.default_rng(0).normal(size=(8, NUM_BANDS)) - 50
-    for actor in range(1, 7):
-        for emotion in range(1, 9):
-            name = f"01-01-{emotion:02}-01-01-01-{actor:02}"
-            (root / f"{name}.mp4").write_bytes(name.encode())
-    write_cache(root, cache, "ravdess", sound_of=lambda name: {"mel": patterns[int(name[6:8]) - 1]})
-    return cache
-
-
-@pytest.fixture(scope="module")
 def trained(reactions, tmp_path_factory):
     run = tmp_path_factory.mktemp("trained") / "run"
     return reactions, run, train_rnn(SMALL, cache=reactions, run=run)
-
-
-def predictions_of(found) -> dict[str, dict[str, str]]:
-    return {row["clip"]: row for row in csv.DictReader(found.predictions.open())}
 
 
 def test_a_head_learns_one_window_per_clip(trained):
@@ -230,42 +156,6 @@ def test_augmentation_changes_what_is_learned_and_not_what_is_saved(reactions, t
     assert open_run(tmp_path / "0").content["settings"]["standardise"]  # log-mel rows are, unless told otherwise
 
 
-def test_a_spectrogram_cnn_learns_eight_emotions(emotions, tmp_path):
-    report = train_rnn(replace(CLASSES, select="uar"), cache=emotions, run=tmp_path / "run")
-    assert report.counts == {"train": 32, "train_before_balancing": 32, "dev": 8}
-    assert report.select == "uar"
-    assert report.best["dev_uar"] > 0.6
-    found = evaluate(tmp_path / "run", split="test", cache=emotions, num_bootstrap=0)
-    assert (found.unit, found.num_scored) == ("clips", 8)
-    rows = predictions_of(found)
-    assert {name[-2:] for name in rows} == {"01"}  # the actor of fold 0
-    recall = np.mean([row["label"] == row["expression_label"] for row in rows.values()])  # one clip for each class
-    scores = {(score.metric, score.target): score.value for score in found.scores}
-    assert scores["unweighted_average_recall", "label"] == pytest.approx(recall)
-    assert found.confusion.sum() == 8
-
-
-def test_a_cosine_ends_at_0_and_smoothing_raises_the_loss(emotions, tmp_path):
-    config = replace(CLASSES, schedule="cosine", epochs=3)
-    rates, losses = [], []
-    for smoothing in (0.0, 0.2):
-        run = tmp_path / str(smoothing)
-        train_rnn(replace(config, label_smoothing=smoothing), cache=emotions, run=run)
-        history = list(csv.DictReader((run / "history.csv").open()))
-        rates.append([float(row["learning_rate"]) / CLASSES.learning_rate for row in history])
-        losses.append(float(history[-1]["loss"]))
-    np.testing.assert_allclose(rates, [[0.75, 0.25, 0]] * 2, atol=1e-6)
-    assert losses[1] > losses[0]
-
-
-def test_classes_select_by_macro_f1_unless_told(emotions, tmp_path):
-    report = train_rnn(
-        replace(CLASSES, epochs=1, spectrogram_head=None, standardise=True), cache=emotions, run=tmp_path / "run"
-    )
-    assert report.select == "macro_f1"
-    assert {"dev_macro_f1", "dev_uar", "dev_accuracy"} <= set(report.best)
-
-
 def test_a_multimodal_head_hears_what_it_does_not_see(trained, tmp_path):
     cache, _, picture = trained
     both = replace(
@@ -302,16 +192,6 @@ def test_a_setting_that_does_not_fit_is_one_message(reactions, tmp_path, change,
     assert not (tmp_path / "run").exists()
 
 
-def test_settings_of_classes_are_refused_for_numbers_and_the_reverse(emotions, tmp_path):
-    for change, message in (
-        ({"select": "pearson"}, "select: expected macro_f1 or uar for task 'expr'"),
-        ({"output_activation": "sigmoid"}, "output_activation: is for numbers; classes have a softmax"),
-        ({"task": "intensity", "label_smoothing": 0.1}, "label_smoothing: is for classes"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            train_rnn(replace(CLASSES, **change), cache=emotions, run=tmp_path / "run")
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -335,7 +215,7 @@ def test_settings_come_back_from_a_run():
         assert from_dict(TrainRnnConfig, content) == config
 
 
-def test_the_command_line_reaches_the_heads(call, reactions, emotions, tmp_path):
+def test_the_command_line_reaches_the_heads(call, reactions, tmp_path):
     common = ("--cache", reactions, "--target", "clip", "--loss", "mse", "--optimiser", "adam", "--epochs", 1, "--json")
     options = {
         "multimodal": (
