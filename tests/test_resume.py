@@ -4,34 +4,33 @@ Every process here is a real one. Most runs make faces only, which start without
 Khorrami network in their cache, so they need no keras either.
 """
 
-import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from extraction import face_frames
+from extraction import FACES, face_frames
+from extraction_runs import (
+    BOTH,
+    PATIENCE_S,
+    assert_equal,
+    assert_tidy,
+    check_names,
+    contents,
+    finish,
+    ledger,
+    make_setting,
+    start,
+)
 
 from emopipe.media.video import write_video
-from emopipe.store.cache import Cache
-from emopipe.store.ledger import Ledger
-from emopipe.store.reader import ShardReader
 
-RUNNER = str(Path(__file__).parent / "kill_runner.py")
-SHARD_FRAMES = 40  # two clips of 25 frames: five clips make three shards of a kind
-FACES = ("--only", "faces")
-BOTH = ("--backbone", "khorrami", "--weights", "none")
-FLOAT_TOLERANCE = 1e-3  # relative: sums in another order, when a batch holds other clips
 NUM_FACES_MOMENTS, NUM_BOTH_MOMENTS = 30, 10
-PATIENCE_S = 120
 
 # Pairs of exact moments: killed at the first, run again and killed at the second, run again to the end.
 EXACT_FACES = [
@@ -52,110 +51,10 @@ EXACT_BOTH = [
 ]
 
 
-def command(root, cache, what, **plan):
-    plan = {"frames": SHARD_FRAMES, **plan}
-    where = ("--dataset", "folder", "--root", root, "--cache", cache)
-    return [sys.executable, RUNNER, json.dumps(plan), "extract", *map(str, where), *what, "--json"]
-
-
-def start(root, cache, what, **plan):
-    return subprocess.Popen(
-        command(root, cache, what, **plan), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, err
-    return json.loads(out)
-
-
-def check_names(cache):
-    """No final-named file is bad: every shard is whole, every record fits its shard. Returns clip key -> digest."""
-    committed = {}
-    for path in cache.glob("*.h5"):
-        with ShardReader(path) as reader:
-            for entry in reader.entries():
-                assert reader.sha256(entry.clip_id) == entry.sha256, path
-                assert entry.key not in committed, f"{entry.clip_id} is in two shards"
-                committed[entry.key] = entry.sha256
-    opened = Cache(cache)
-    assert all(record.is_as_committed for record in opened.records())
-    return committed
-
-
-def contents(cache):
-    """Clip key -> (clip, kind, its arrays), from every shard that has a record."""
-    found = {}
-    for record in Cache(cache).records():
-        with ShardReader(record.path) as reader:
-            for entry in record.entries:
-                assert entry.key not in found, f"{entry.clip_id} is in two shards"
-                about = asdict(entry)
-                about.pop("sha256")
-                found[entry.key] = (about, record.header.kind, reader.rows(entry.clip_id))
-    return found
-
-
-def ledger(cache):
-    rows = {key: asdict(row) for key, row in Ledger(cache / "ledger").read().items()}
-    for row in rows.values():
-        row.pop("time")
-    return rows
-
-
-def assert_equal(cache, clean):
-    """The same clip keys, the same ledger, integer arrays bit for bit, features within a thousandth."""
-    ours, theirs = contents(cache), contents(clean)
-    assert ours.keys() == theirs.keys()
-    for key, (about, kind, arrays) in ours.items():
-        assert (about, kind) == theirs[key][:2]
-        expected = theirs[key][2]
-        assert arrays.keys() == expected.keys()
-        for name, array in arrays.items():
-            assert array.dtype == expected[name].dtype
-            if array.dtype.kind == "f":
-                scale = np.nanmax(np.abs(expected[name]), initial=1e-12)
-                difference = np.abs(array.astype(np.float64) - expected[name])
-                assert (np.isnan(array) == np.isnan(expected[name])).all(), name
-                assert np.nanmax(difference, initial=0) <= FLOAT_TOLERANCE * scale, name
-            else:
-                np.testing.assert_array_equal(array, expected[name])
-    assert ledger(cache) == ledger(clean)
-
-
-def assert_tidy(cache):
-    assert not list(cache.glob(".*.partial"))
-    assert not list((cache / "claims").glob("*.claim"))
-
-
 @pytest.fixture(scope="module")
 def setting(face_videos, kept_weights, tmp_path_factory):
     """A corpus of five clips, and for both kinds of run the clean cache and how long it took."""
-    folder = tmp_path_factory.mktemp("resume")
-    root = folder / "corpus"
-    root.mkdir()
-    for name, path in face_videos.items():
-        shutil.copy(path, root / f"{name}.mp4")
-
-    def empty_cache(name):
-        cache = folder / name
-        shutil.rmtree(cache, ignore_errors=True)
-        shutil.copytree(kept_weights, cache / "weights")
-        return cache
-
-    clean, length_s = {}, {}
-    for what in (FACES, BOTH):
-        caches = [empty_cache(f"clean{len(what)}-{number}") for number in range(2)]
-        begun = time.monotonic()
-        for process in [start(root, cache, what) for cache in caches]:  # two at a time, as the runs to be killed
-            report = finish(process)
-            length_s[what] = time.monotonic() - begun
-            assert report["clips"] == {"done": 5, "reused": 0, "failed": 0}
-        clean[what] = caches[0]
-        assert_equal(caches[1], caches[0])
-        assert len(Cache(caches[0]).records()) == (3 if what == FACES else 6)
-    return root, empty_cache, clean, length_s
+    return make_setting(tmp_path_factory.mktemp("resume"), face_videos, kept_weights, (FACES, BOTH))
 
 
 def kill_after(root, cache, what, moment_s):
@@ -379,39 +278,3 @@ def test_stopped_by_hand_it_keeps_what_is_finished(setting):
     report = finish(start(root, cache, FACES))
     assert report["clips"]["reused"] == len(committed)
     assert_equal(cache, clean[FACES])
-
-
-# --- a full disk
-
-
-@pytest.mark.parametrize("file_bytes", [200, 60_000, 900_000, 1_300_000])
-def test_a_full_disk_ends_in_a_clear_message_and_no_bad_shard(setting, file_bytes):
-    root, empty_cache, clean, _ = setting
-    cache = empty_cache(f"full-{file_bytes}")
-    process = start(root, cache, FACES, file_bytes=file_bytes)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1, err
-    assert out == ""
-    lines = err.strip().splitlines()
-    assert len(lines) <= 3, err
-    assert lines[0].startswith(f"emopipe: {cache}")
-    assert "cannot be written (File too large)" in lines[0]
-    assert "free some space" in err
-    assert "run the same command again" in err
-    check_names(cache)
-    assert_tidy(cache)
-    assert finish(start(root, cache, FACES))["clips"]["failed"] == 0
-    assert_equal(cache, clean[FACES])
-
-
-@pytest.mark.parametrize("name", ["ledger", "claims"])
-def test_a_part_of_the_cache_that_cannot_be_written_is_named(setting, name):
-    root, empty_cache, _, _ = setting
-    cache = empty_cache(f"blocked-{name}")
-    (cache / name).write_text("a file where a folder belongs")
-    process = start(root, cache, FACES)
-    _, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1
-    assert err.startswith(f"emopipe: {cache / name}"), err
-    assert len(err.strip().splitlines()) <= 3
-    check_names(cache)

@@ -368,7 +368,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_failed_write_leaves_no_partial_file_and_a_working_process(tmp_path):
-    """HDF5 would crash the process some time after its first failed write; see also the full disk in test_resume."""
+    """HDF5 would crash the process some time after its first failed write; see also test_full_disk."""
     writer = ShardWriter(tmp_path, FEATURES)
     writer._disk._file.close()
     writer._disk._file = Path(os.devnull).open("rb", buffering=0)  # noqa: SIM115  writing to it fails
