@@ -4,13 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-import wave
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
-from extraction import FACES, KHORRAMI, NUM_FRAMES, counts, face_frames, files_of, stored, where
+from extraction import KHORRAMI, NUM_FRAMES, counts, face_frames, files_of, stored
+from sound_files import AUDIO, LOG_MEL, make_sounds, tone, write_header, write_sound
 
 from emopipe.errors import ConfigError
 from emopipe.media.audio import read_sound
@@ -22,9 +21,6 @@ from emopipe.stages.cached_plan import cached_plan
 from emopipe.store.cache import Cache
 from emopipe.store.ledger import Ledger
 
-RATE_HZ = 8000
-AUDIO = ("--only", "audio")
-LOG_MEL = (*AUDIO, "--audio-backbone", "log-mel", "--audio-bands", 16)
 HALF = 2e-3  # float16 keeps eleven bits
 # A network small enough to be made here: mean colours of a picture through a few fixed filters.
 MAKE_CNN = """
@@ -50,49 +46,9 @@ export(plan.network, plan.network.kept_graph)
 """
 
 
-def tone(seconds, hz=440.0, rate_hz=RATE_HZ, loudness=0.5):
-    """A tone that slowly rises, so that no two windows are alike."""
-    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
-    return (loudness * np.sin(2 * np.pi * (hz + 40 * time_s) * time_s)).astype(np.float32)
-
-
-def write_sound(path, samples, rate_hz=RATE_HZ, codec="pcm_f32le"):
-    """A sound file, its pieces of 1,024 samples each with a time stamp; a list of (start_s, samples) leaves gaps."""
-    pieces = samples if isinstance(samples, list) else [(0.0, samples)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
-        for start_s, piece in pieces:
-            for first in range(0, len(piece), 1024):
-                block = np.ascontiguousarray(piece[first : first + 1024], np.float32)
-                if codec != "pcm_f32le":
-                    block = (block * 32767).astype(np.int16)
-                frame = av.AudioFrame.from_ndarray(
-                    block[np.newaxis], format="flt" if codec == "pcm_f32le" else "s16", layout="mono"
-                )
-                frame.sample_rate = rate_hz
-                frame.pts, frame.time_base = round(start_s * rate_hz) + first, Fraction(1, rate_hz)
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-def write_header(path):
-    """A sound file of 0 samples."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-
-
 @pytest.fixture
 def sounds(tmp_path):
-    """A folder of three sound files of different lengths and formats."""
-    root = tmp_path / "sounds"
-    (root / "b").mkdir(parents=True)
-    write_sound(root / "a.wav", tone(2.6))
-    write_sound(root / "b" / "one.flac", tone(1.1, 700), codec="flac")
-    write_sound(root / "c.wav", tone(3.3, 1500, 16000), 16000)
-    return root
+    return make_sounds(tmp_path / "sounds")
 
 
 @pytest.fixture(scope="session")
@@ -361,62 +317,3 @@ def test_windows_in_a_gap_of_the_track_are_invalid(tmp_path, extract):
     np.testing.assert_array_equal(rows["valid"], (inside_s <= 0.25) & whole)
     assert 0 < rows["valid"].sum() < len(rows["valid"]) - 5
     assert np.isnan(rows["taps/log-mel"][~rows["valid"]]).all()
-
-
-# --- what is asked for
-
-
-def test_sound_files_without_an_audio_backbone_are_refused_or_counted(sounds, make_corpus, tmp_path, call, extract):
-    outcome = call("extract", *where(sounds, tmp_path / "a"))
-    assert outcome.code == 1
-    assert "all 3 clips are sound without a picture" in outcome.err
-    assert "--audio-backbone" in outcome.err
-    assert not (tmp_path / "a").exists()
-    root = make_corpus("ann")
-    shutil.copy(sounds / "a.wav", root / "solo.wav")
-    report = extract(root, tmp_path / "b", *FACES)
-    assert counts(report) == (1, 0, 0)
-    assert any("1 clip is sound without a picture" in note and "--audio-backbone" in note for note in report["notes"])
-
-
-def test_pictures_have_no_sound_and_that_is_said(tmp_path, extract):
-    from PIL import Image
-
-    root = tmp_path / "jaffe"
-    root.mkdir()
-    Image.fromarray(np.zeros((256, 256), np.uint8)).save(root / "KA.AN1.39.tiff")
-    report = extract(root, tmp_path / "cache", *LOG_MEL, dataset="jaffe")
-    assert counts(report) == (0, 0, 0)
-    assert any("1 clip has pictures and no sound" in note for note in report["notes"])
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "words"),
-    [
-        (AUDIO, 1, "--only audio: expected the name of what makes features of sound"),
-        (("--spectrogram", "mel"), 2, "need --audio-backbone"),
-        (("--audio-tap", "fc2"), 2, "need --audio-backbone"),
-        ((*LOG_MEL, "--audio-tap", "fc2"), 1, "Leave --audio-tap out"),
-        ((*LOG_MEL, "--audio-scaling", "raw"), 1, "Leave --audio-scaling out"),
-        ((*LOG_MEL, "--spectrogram", "chroma"), 1, "'mel' with render 'log-mel'"),
-        ((*LOG_MEL, "--audio-hop", 0), 1, "hop_s: expected a finite number above 0"),
-        ((*AUDIO, "--audio-backbone", "vgg61"), 2, "Did you mean 'vgg16'"),
-        ((*AUDIO, "--audio-backbone", "vgg16", "--audio-weights", "absent.h5"), 1, "There is no such file"),
-        ((*AUDIO, "--audio-backbone", "absent.keras"), 1, "there is no such file"),
-    ],
-)
-def test_mistakes_are_refused_before_anything_is_opened(sounds, tmp_path, call, options, code, words):
-    outcome = call("extract", *where(sounds, tmp_path / "cache"), *options)
-    assert outcome.code == code, outcome.err
-    assert words in outcome.err
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_dry_run_counts_and_writes_nothing(sounds, tmp_path, extract):
-    outlook = extract(sounds, tmp_path / "cache", *LOG_MEL, "--dry-run")
-    assert (outlook["pending"], outlook["reused"], outlook["failed"]) == (3, 0, 0)
-    assert any("sound of 3 clips is left out" in note for note in outlook["notes"])
-    assert not (tmp_path / "cache").exists()
-    extract(sounds, tmp_path / "cache", *LOG_MEL, "--limit", 2)
-    outlook = extract(sounds, tmp_path / "cache", *LOG_MEL, "--dry-run")
-    assert (outlook["pending"], outlook["reused"], outlook["failed"]) == (1, 2, 0)
