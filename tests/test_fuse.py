@@ -8,52 +8,32 @@ from pathlib import Path
 import feature_corpus
 import numpy as np
 import pytest
-import train_runner
 import utterance_corpus
 from csv_rows import numbers, rows_of
+from fusion_members import BARE, EACH, LEARN_ON, ONE, TARGETS, refused, train_members
+from tap_head_runs import WINDOW, same_weights, stop_after
 from utterance_corpus import BRIGHTNESS, FACELESS, HIGH, LOW
 
-from emopipe.config import to_dict
-from emopipe.datasets.splits import Folds
-from emopipe.errors import ConfigError, EmopipeError, RunError
+from emopipe.errors import ConfigError, RunError
 from emopipe.models.bundle import open_run
 from emopipe.models.fusion import join_heads
 from emopipe.models.tap_heads import JOINED, LANDMARKS, NUM_LANDMARK_NUMBERS, TapHeadConfig, build_tap_head
 from emopipe.models.weights import load_network
-from emopipe.models.windows import HOW_NAMES, NONE, WindowConfig
-from emopipe.stages import training
-from emopipe.stages.cnn_config import TrainCnnConfig
+from emopipe.models.windows import NONE, WindowConfig
 from emopipe.stages.evaluate import predict_split, score
 from emopipe.stages.evaluate_clips import clip_predictions
 from emopipe.stages.fuse import fuse_decisions, fuse_models, shares
 from emopipe.stages.fusion import averaged_frames, evaluate, is_fusion, open_fusion, predict_run
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.trained import open_trained
 
 SIZES = {**utterance_corpus.SIZES, LANDMARKS: NUM_LANDMARK_NUMBERS}
-TARGETS = ("valence", "arousal")
-WINDOW, UNITS, NUM_UNITS = 8, (6, 5), 128
-FEW = {"fc_units": 8, "units": UNITS, "fc_dropout": 0.1, "gru_dropout": 0.1}
-ONE = TrainRnnConfig(
-    tap_head=TapHeadConfig((LOW, HIGH, "fc"), "one", **FEW),
-    window=WindowConfig(WINDOW, gaps="hold", target="every"),
-    targets=TARGETS,
-    epochs=4,
-    patience=None,
-    batch_size=8,
-    learning_rate=0.02,
-    optimiser="adam",
-)
-EACH = replace(ONE, tap_head=TapHeadConfig((HIGH, LOW, "fc"), "each", **FEW), epochs=2)  # its columns lie otherwise
-BARE = replace(ONE, tap_head=TapHeadConfig((BRIGHTNESS, HIGH), "each", **FEW), epochs=1)  # reads no landmarks
-LEARN_ON = TrainRnnConfig(epochs=3, patience=None, batch_size=8, learning_rate=0.01, optimiser="adam", decay=0.0)
+NUM_UNITS = 128  # of the layer that joins
 STILL = replace(LEARN_ON, learning_rate=1e-12, epochs=1)
 ON_FRAMES = TrainRnnConfig(
     units=(6,), window=WindowConfig(10), epochs=3, patience=None, batch_size=32, learning_rate=0.05
 )
-AGREEMENT = 1e-3  # of a video that is decoded and looked at again with the cache
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +43,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def members(made, tmp_path_factory):
-    """Name -> run folder."""
-    folder = tmp_path_factory.mktemp("members")
-    for name, config in (("one", ONE), ("each", EACH), ("bare", BARE)):
-        train_rnn(config, cache=made.cache, run=folder / name)
-    return {name: folder / name for name in ("one", "each", "bare")}
+    return train_members(made, tmp_path_factory.mktemp("members"), "one", "each", "bare")
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +59,6 @@ def joined(request, made, members, tmp_path_factory):
     folder = tmp_path_factory.mktemp("joined") / "run"
     pair = [members["one"], members["each"]]
     return request.param, folder, fuse_models(pair, request.param, LEARN_ON, run=folder, cache=made.cache)
-
-
-@pytest.fixture
-def altered(members, tmp_path):
-    """``altered("each", dev_split="test")`` -> a copy of that run with other settings."""
-
-    def alter(name, **settings):
-        folder = tmp_path / "altered"
-        shutil.copytree(members[name], folder)
-        content = json.loads((folder / "run.json").read_text())
-        content["settings"].update(settings)
-        (folder / "run.json").unlink()
-        (folder / "run.json").write_text(json.dumps(content))
-        return folder
-
-    return alter
 
 
 def ccc_of(run: Path, cache: Path, split: str = "dev") -> list[float]:
@@ -250,107 +210,6 @@ def test_where_frames_are_labelled_frames_are_averaged(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-# --- what is not fused
-
-
-def refused(made, tmp_path, runs, level="decision", error=ConfigError):
-    """The message; nothing may have been made."""
-    with pytest.raises(error) as caught:
-        if level == "decision":
-            fuse_decisions(runs, run=tmp_path / "no", cache=made.cache)
-        else:
-            fuse_models(runs, level, LEARN_ON, run=tmp_path / "no", cache=made.cache)
-    assert isinstance(caught.value, EmopipeError)
-    assert not (tmp_path / "no").exists()
-    message = str(caught.value)
-    assert len(message.splitlines()) <= 3
-    return message
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"targets": ["valence"]}, "its targets is ['valence'].\nExpected ['valence', 'arousal'], as in"),
-        ({"task": "emotion"}, "its task is emotion.\nExpected va, as in"),
-        ({"dataset": "affwild2"}, "its corpus is affwild2.\nExpected omg, as in"),
-        ({"train_split": "all"}, "its training split is all.\nExpected train, as in"),
-        ({"dev_split": "test"}, "its dev split is test.\nExpected dev, as in"),
-    ],
-)
-@pytest.mark.parametrize("level", ["decision", "rnn"])
-def test_runs_that_learned_something_else_are_refused(made, members, altered, tmp_path, settings, message, level):
-    other = altered("each", **settings)
-    told = refused(made, tmp_path, [members["one"], other], level)
-    assert told.startswith(f"{other}: {message} {members['one']}: "), told
-
-
-def test_runs_of_other_folds_and_clips_are_refused(made, members, altered, tmp_path):
-    folded = altered("each", folds=to_dict(Folds(2, 1, "keep-test")))
-    told = refused(made, tmp_path, [members["one"], folded])
-    assert told.startswith(f"{folded}: its folds is ")
-    assert "keep-test" in told
-    assert f"Expected None, as in {members['one']}" in told
-    shutil.rmtree(folded)
-    kept = open_run(members["each"]).content["settings"]["clip_ids"]
-    lacking = {**kept, "dev": [name for name in kept["dev"] if name not in ("dd00_1/utterance_9", "dd01/utterance_2")]}
-    other = altered("each", clip_ids=lacking)
-    told = refused(made, tmp_path, [members["one"], other])
-    assert f"{other} and {members['one']} learned from other clips: 2 of split 'dev' differ" in told
-    assert f"The first: 'dd00_1/utterance_9', only in {members['one']}." in told
-    assert f"'dd00_1/utterance_9', only in {members['one']}." in refused(made, tmp_path, [other, members["one"]])
-
-
-@pytest.mark.parametrize("level", ["decision", "fc"])
-def test_what_is_no_run_of_a_head_is_refused(made, members, fused, tmp_path, level):
-    one = members["one"]
-    assert refused(made, tmp_path, [one], level) == "fuse: expected at least two runs. Received: 1."
-    assert refused(made, tmp_path, [one, one], level).startswith("fuse: expected each run once. Received: ")
-    for place in (0, 1):
-        runs = [one, one]
-        runs[place] = fused[0]
-        assert refused(made, tmp_path, runs, level).startswith(
-            f"{fused[0]}: expected a run of train-rnn that predicts numbers"
-        )
-    assert f"{tmp_path / 'gone'}: is not a run folder" in refused(
-        made, tmp_path, [one, tmp_path / "gone"], level, RunError
-    )
-
-
-def test_a_cnn_is_refused(made, members, tmp_path):
-    root, cache = train_runner.make_cache(tmp_path)
-    config = TrainCnnConfig(backbone="tiny", epochs=1, batch_size=16)
-    train_cnn(config, dataset="affwild2", root=root, cache=cache, run=tmp_path / "cnn", num_readers=0)
-    told = refused(made, tmp_path, [members["one"], tmp_path / "cnn"])
-    assert told.startswith(f"{tmp_path / 'cnn'}: expected a run of train-rnn")
-
-
-def test_rnns_of_other_sequences_features_or_a_learning_cnn_are_not_joined(made, members, altered, tmp_path):
-    window = open_run(members["each"]).content["settings"]["window"]
-    for settings, message in (
-        ({"window": {**window, "length": 5}}, "its sequences are others than those of"),
-        ({"features_fingerprint": "1" * 64}, "its features are others than those of"),
-        ({"end_to_end": True}, "expected a head over taps on cached features"),
-        ({"tap_head": None}, "expected a head over taps on cached features"),
-    ):
-        other = altered("each", **settings)
-        told = refused(made, tmp_path, [members["one"], other], "rnn")
-        assert told.startswith(f"{other}: {message}"), told
-        assert "--level decision" in told
-        shutil.rmtree(other)
-
-
-def test_a_finished_fusion_is_not_made_again(made, members, fused):
-    with pytest.raises(ConfigError, match="holds a finished run"):
-        fuse_decisions([members["one"], members["each"]], run=fused[0], cache=made.cache)
-
-
-def test_a_fusion_that_lacks_a_member_says_so(fused, tmp_path, made):
-    shutil.copytree(fused[0], tmp_path / "broken")
-    (tmp_path / "broken" / "members" / "1" / "network.keras").unlink()
-    with pytest.raises(RunError, match=r"broken/members/1: has no network.keras"):
-        predict_run(tmp_path / "broken", split="dev", cache=made.cache)
-
-
 # --- joined RNNs
 
 
@@ -460,16 +319,8 @@ def test_a_stopped_one_goes_on_to_the_same_weights(joined, made, members, tmp_pa
     def fuse(*pair):
         return fuse_models([members[name] for name in pair], "rnn", LEARN_ON, run=tmp_path / "run", cache=made.cache)
 
-    save, calls = training.save_state, []
-
-    def save_and_stop(*arguments):
-        save(*arguments)
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(training, "save_state", save_and_stop)
+        stop_after(patched, 2)
         with pytest.raises(KeyboardInterrupt):
             fuse("one", "each")
     with pytest.raises(RunError, match="its training is not over"):
@@ -477,8 +328,7 @@ def test_a_stopped_one_goes_on_to_the_same_weights(joined, made, members, tmp_pa
     with pytest.raises(ConfigError, match=r"unfinished run of other settings \(members"):
         fuse("each", "one")
     fuse("one", "each")
-    ours, theirs = (load_network(run / "network.keras").get_weights() for run in (tmp_path / "run", joined[1]))
-    assert [weights.tobytes() for weights in ours] == [weights.tobytes() for weights in theirs]
+    same_weights(tmp_path / "run", joined[1])
 
 
 @pytest.mark.slow
@@ -494,86 +344,3 @@ def test_the_command_line_trains_with_adam_and_no_decay(made, members, call, tmp
     assert settings["window"] == open_run(members["one"]).content["settings"]["window"]
     assert call("fuse", members["one"], "--level", "model-fc", "--run", tmp_path / "two").code == 1
     assert call("fuse", members["one"], members["each"], "--run", tmp_path / "two").code == 2
-
-
-# --- videos
-
-
-LABELS = {"train": {"ann": (0.5, 0.2), "ben": (-0.5, 0.7)}, "dev": {"cid": (0.6, 0.4), "dot": (-0.2, 0.8)}}
-LISTS = {"train": "TrainVideos", "dev": "ValidationVideos"}
-
-
-@pytest.fixture(scope="module")
-def filmed(face_videos, kept_weights, tmp_path_factory):
-    """(cache, name -> run) of real videos in OMG-Emotion's layout."""
-    from emopipe.stages.extract import extract
-    from emopipe.stages.spec import BackboneRequest, ExtractSpec
-
-    folder = tmp_path_factory.mktemp("filmed")
-    root, cache = folder / "omg", folder / "cache"
-    for split, labels in LABELS.items():
-        lines = ["link,start,end,video,utterance,arousal,valence,EmotionMaxVote"]
-        for name, (valence, arousal) in labels.items():
-            (root / name).mkdir(parents=True)
-            shutil.copy(face_videos[name], root / name / "utterance_1.mp4")
-            lines.append(f"x,0.0,1.0,{name},utterance_1.mp4,{arousal},{valence},4")
-        (root / f"omg_{LISTS[split]}.csv").write_text("\n".join(lines) + "\n")
-    shutil.copytree(kept_weights, cache / "weights")
-    taps = ("dense:flat", "pool2:gap")
-    spec = ExtractSpec("omg", root, cache, backbone=BackboneRequest("khorrami", "none", taps=taps))
-    assert extract(spec).is_complete
-    window = WindowConfig(10, gaps="hold", target="every")
-    config = replace(ONE, window=window, epochs=2, tap_head=TapHeadConfig((taps[0], "fc"), "one", **FEW))
-    other = replace(config, tap_head=TapHeadConfig((taps[1], taps[0], "fc"), "each", **FEW), seed=1)
-    runs = {name: folder / name for name in ("first", "second", "decision", "rnn")}
-    train_rnn(config, cache=cache, run=runs["first"])
-    train_rnn(other, cache=cache, run=runs["second"])
-    pair = [runs["first"], runs["second"]]
-    fuse_decisions(pair, run=runs["decision"], cache=cache)
-    fuse_models(pair, "rnn", replace(LEARN_ON, epochs=1), run=runs["rnn"], cache=cache)
-    return cache, runs
-
-
-@pytest.mark.slow
-def test_a_video_is_predicted_by_all_members_and_their_average_is_written(filmed, face_videos, call, tmp_path):
-    _, runs = filmed
-    # No member may outweigh the other so far that its word alone would pass.
-    shutil.copytree(runs["decision"], tmp_path / "run")
-    path = tmp_path / "run" / "run.json"
-    content = json.loads(path.read_text())
-    content["weights"] = weights = [[0.3, 0.6], [0.7, 0.4]]
-    path.unlink()
-    path.write_text(json.dumps(content))
-    found = {}
-    for name, run in (("run", tmp_path / "run"), ("first", runs["first"]), ("second", runs["second"])):
-        done = call("predict", run, face_videos["eve"], "--out", tmp_path / "out" / name, "--json")
-        assert done.code == 0, done.err
-        found[name] = tmp_path / "out" / name
-        (file,) = done.json["recordings"]
-        assert (file["frames"], file["error"]) == (25, "")
-        assert sorted(path.name for path in found[name].iterdir()) == ["eve.csv", "eve_frames.csv"]
-    for file, num_rows in (("eve.csv", 1), ("eve_frames.csv", 25)):
-        fused, *each = (rows_of(found[name] / file) for name in ("run", "first", "second"))
-        assert len(fused) == num_rows
-        expected = sum(numbers(rows, *TARGETS) * share for rows, share in zip(each, weights, strict=True))
-        np.testing.assert_allclose(numbers(fused, *TARGETS), expected, atol=2e-6)  # the files hold six digits
-        assert np.abs(numbers(each[0], *TARGETS) - numbers(each[1], *TARGETS)).max() > 1e-3
-        if num_rows == 1:
-            assert list(fused[0]) == ["clip", "frames", "valid", "valence", "arousal"]
-            assert (fused[0]["clip"], fused[0]["frames"]) == ("eve", "25")
-        else:
-            assert {row["how"] for row in fused} <= set(HOW_NAMES)
-
-
-@pytest.mark.slow
-def test_predict_says_what_evaluate_says_of_the_same_video(filmed, face_videos, call, tmp_path):
-    cache, runs = filmed
-    stored = evaluate(runs["rnn"], split="dev", cache=cache, num_bootstrap=0)
-    expected = {row["clip"].partition("/")[0]: numbers([row], *TARGETS)[0] for row in rows_of(stored.predictions)}
-    shutil.copytree(runs["rnn"], tmp_path / "moved")
-    videos = [face_videos[name] for name in LABELS["dev"]]
-    done = call("predict", tmp_path / "moved", *videos, "--out", tmp_path / "out", "--json")
-    assert done.code == 0, done.err
-    for name in LABELS["dev"]:
-        (row,) = rows_of(tmp_path / "out" / f"{name}.csv")
-        np.testing.assert_allclose(numbers([row], *TARGETS)[0], expected[name], atol=AGREEMENT)
