@@ -163,8 +163,7 @@ def test_videos_have_faces_features_and_sound_and_workers_change_nothing(
 
 def test_sound_alone_needs_no_detector_and_no_backbone(sounds, tmp_path, extract, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "empty"))  # in which there are no weights of ResNet50
-    options = ("--detector", "yunet", "--detector-weights", tmp_path / "absent.onnx")
-    assert counts(extract(sounds, tmp_path / "cache", *LOG_MEL, *options)) == (3, 0, 0)
+    assert counts(extract(sounds, tmp_path / "cache", *LOG_MEL)) == (3, 0, 0)
 
 
 # --- keys
@@ -186,8 +185,6 @@ def test_settings_and_content_decide_what_is_reused_and_nothing_else(sounds, tmp
     assert counts(extract(sounds, cache, *LOG_MEL)) == (0, 3, 0), "all settings are kept side by side"
     write_sound(sounds / "a.wav", tone(2.6, 441))
     assert counts(extract(sounds, cache, *LOG_MEL)) == (1, 2, 0)
-    # Sound does not depend on how faces are found.
-    assert counts(extract(sounds, cache, *LOG_MEL, "--working-size", 128, "--alignment", "box")) == (0, 3, 0)
 
 
 @pytest.mark.parametrize(
