@@ -18,7 +18,7 @@ LABEL_NOISE = 0.08
 INVALID_LABEL = -5.0  # Aff-Wild2's marker
 _LEAD_S = 1.0  # the state before the first frame, which the first labels refer to
 _EXPRESSION_NOISE = 0.30  # of valence and of arousal, as the face shows them
-_EXPOSURE_DRIFT, _BALANCE_DRIFT = 0.08, 0.05  # a camera's automatic; else the mean colour of a face would tell a smile
+_EXPOSURE_DRIFT, _BALANCE_DRIFT = 0.14, 0.09  # a camera's automatic; else the mean colour of a face would tell a smile
 _ACTION_NOISE = 0.10  # of each action by itself
 
 Streams = dict[str, np.random.Generator]
@@ -209,8 +209,8 @@ def _motion(generator: np.random.Generator, arousal: Floats) -> dict[str, Floats
         "head_turn": liveliness * noise(0.50, 0.055) + noise(2.5, 0.05),
         "head_size": 1 + noise(1.0, 0.02),
         # Turning and nodding foreshorten the head; without this the shape of the box would tell a smile.
-        "head_width": 1 + noise(0.7, 0.035, 0.02),
-        "head_height": 1 + noise(0.7, 0.035, 0.02),
+        "head_width": 1 + noise(0.7, 0.05, 0.03),
+        "head_height": 1 + noise(0.7, 0.05, 0.03),
         "body_x": noise(2.5, 0.25, 0.25),
         "body_y": noise(2.5, 0.12, 0.10),
         "body_size": np.exp(noise(3.0, 0.05, 0.06)),
