@@ -18,6 +18,7 @@ LABEL_NOISE = 0.08
 INVALID_LABEL = -5.0  # Aff-Wild2's marker
 _LEAD_S = 1.0  # the state before the first frame, which the first labels refer to
 _EXPRESSION_NOISE = 0.30  # of valence and of arousal, as the face shows them
+_EXPOSURE_DRIFT, _BALANCE_DRIFT = 0.14, 0.09  # a camera's automatic; else the mean colour of a face would tell a smile
 _ACTION_NOISE = 0.10  # of each action by itself
 
 Streams = dict[str, np.random.Generator]
@@ -49,6 +50,7 @@ class Performance:
             head_height (factors), body_x, body_y (eye distances), body_size (factor), leave (0 in place, 1 out of the
             picture), cover (0 to 1).
         light: (T, 3) overall gain and its slopes across and down the picture.
+        balance: (T, 3) factors of red, green and blue: the camera's white balance, which wanders.
         speech: (N,) loudness envelope at 100 Hz, 0 in pauses.
         speech_state: (N, 2) valence and arousal at 100 Hz.
     """
@@ -60,6 +62,7 @@ class Performance:
     actions: dict[str, Floats]
     motion: dict[str, Floats]
     light: Floats
+    balance: Floats
     speech: Floats
     speech_state: Floats
 
@@ -101,7 +104,8 @@ def perform(
     motion = _motion(streams["motion"], state[:, 1])
     motion.update(zip(("leave", "cover"), _absences(streams["motion"], latent_s, seconds), strict=True))
     light = np.stack([smooth_noise(streams["motion"], num_latent, 3.0) for _ in range(3)], axis=1)
-    light = light * [0.05, 0.10, 0.06] + streams["motion"].normal(0, [0.08, 0.12, 0.05])
+    light = light * [_EXPOSURE_DRIFT, 0.10, 0.06] + streams["motion"].normal(0, [0.08, 0.12, 0.05])
+    balance = np.stack([smooth_noise(streams["motion"], num_latent, 2.0) for _ in range(3)], axis=1)
     seen = np.stack([at_frames(state[:, k], LABEL_LAG_S) for k in range(2)], axis=1)
     started = latent_s >= 0
     return Performance(
@@ -112,6 +116,7 @@ def perform(
         {name: at_frames(values) for name, values in actions.items()},
         {name: at_frames(values) for name, values in motion.items()},
         np.stack([at_frames(light[:, k]) for k in range(3)], axis=1),
+        np.stack([np.exp(_BALANCE_DRIFT * at_frames(balance[:, k])) for k in range(3)], axis=1),
         speech[started],
         state[started],
     )
@@ -204,8 +209,8 @@ def _motion(generator: np.random.Generator, arousal: Floats) -> dict[str, Floats
         "head_turn": liveliness * noise(0.50, 0.055) + noise(2.5, 0.05),
         "head_size": 1 + noise(1.0, 0.02),
         # Turning and nodding foreshorten the head; without this the shape of the box would tell a smile.
-        "head_width": 1 + noise(0.7, 0.035, 0.02),
-        "head_height": 1 + noise(0.7, 0.035, 0.02),
+        "head_width": 1 + noise(0.7, 0.05, 0.03),
+        "head_height": 1 + noise(0.7, 0.05, 0.03),
         "body_x": noise(2.5, 0.25, 0.25),
         "body_y": noise(2.5, 0.12, 0.10),
         "body_size": np.exp(noise(3.0, 0.05, 0.06)),

@@ -79,9 +79,11 @@ class Scene:
             picture = self._background.copy()
             for actor in actors:
                 self._add(picture, actor, index)
-            gain, across, down = actors[0].performance.light[index].astype(np.float32)
+            performance = actors[0].performance
+            gain, across, down = performance.light[index].astype(np.float32)
+            balance = self._balance * performance.balance[index].astype(np.float32)
             light = 1 + gain + across * self._across + down * self._down
-            picture *= cv2.merge([light * part for part in self._balance])  # broadcasting over 3 is 5 times slower
+            picture *= cv2.merge([light * part for part in balance])  # broadcasting over 3 is 5 times slower
             y, x = self._generator.integers(0, 48, 2)
             picture += self._noise[y : y + self.height, x : x + self.width]
             yield np.clip(picture + 0.5, 0, 255).astype(np.uint8)

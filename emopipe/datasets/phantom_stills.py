@@ -227,7 +227,16 @@ def pose(expression: str, intensity: Floats, temperament: Temperament, generator
     nothing = np.zeros(num)
     labels = np.zeros((num, 2))
     return Performance(
-        np.arange(float(num)), nothing, nothing, labels, actions, motion, light, np.zeros(0), np.zeros((0, 2))
+        np.arange(float(num)),
+        nothing,
+        nothing,
+        labels,
+        actions,
+        motion,
+        light,
+        np.ones((num, 3)),
+        np.zeros(0),
+        np.zeros((0, 2)),
     )
 
 

@@ -18,7 +18,7 @@ from emopipe.datasets.phantom import Phantom
 from emopipe.datasets.phantom_affect import INVALID_LABEL, LABEL_LAG_S
 from emopipe.datasets.phantom_cast import cast, performance_of, stream
 from emopipe.datasets.phantom_face import ACTIONS, Face
-from emopipe.datasets.phantom_layouts import LAYOUTS, ClipPlan, PhantomSettings
+from emopipe.datasets.phantom_layouts import LAYOUTS, ClipPlan, PhantomSettings, find_layout
 from emopipe.datasets.phantom_portrait import make_head
 from emopipe.datasets.phantom_scene import visible_frames
 from emopipe.datasets.phantom_voice import SAMPLE_RATE_HZ, speak
@@ -283,6 +283,19 @@ def test_the_command_reports_what_it_made(tmp_path):
     assert (
         CliRunner().invoke(phantom_command, [str(tmp_path / "d"), "--layout", "affwild", "--size", "x"]).exit_code == 2
     )
+
+
+def test_exposure_and_white_balance_wander_apart_from_what_is_felt():
+    settings = PhantomSettings("affwild2", 12, 20, 5, 192, 144)
+    videos = find_layout("affwild2").plan(settings)
+    played = [performance_of(settings, clip) for video in videos for clip in video.clips]
+    balance = np.log(np.concatenate([each.balance - each.balance.mean(axis=0) + 1 for each in played]))
+    exposure = np.concatenate([each.light[:, 0] - each.light[:, 0].mean() for each in played])
+    felt = np.concatenate([np.column_stack([each.valence, each.arousal]) for each in played])
+    assert (balance.std(axis=0) > 0.03).all() and exposure.std() > 0.03
+    together = np.corrcoef(np.column_stack([balance, exposure, felt]).T)
+    assert np.abs(together[:4, 4:]).max() < 0.25  # of some 60 stretches that do not depend on each other
+    assert np.abs(together[:4, :4] - np.eye(4)).max() < 0.3
 
 
 def test_held_back_labels_lie_beside_the_truth(tmp_path):
