@@ -4,7 +4,7 @@ For each seed: a phantom corpus of 24 subjects x 20 s x 25 frames/s in Aff-Wild2
 heads trained on `train`, chosen on `dev`, and scored against the held-back labels of `test`, on which nothing is
 trained or chosen. Beside them the guards that show the corpus to be no toy. Resumable: every finished row stays.
 
-    python benchmarks/phantom_study.py --work DIR [--faces DIR] [--seeds 10 11 12] [--table NAME]
+    python benchmarks/phantom_study.py --work DIR [--faces DIR] [--seeds 30 31 32] [--table NAME]
 """
 
 import argparse
@@ -49,8 +49,8 @@ SUBJECTS, SECONDS, FRAME_RATE = 24, 20.0, 25
 TARGETS = ("valence", "arousal")
 FACES = FacesConfig()
 # The recipes' settings, for a corpus a hundredth of the size: small batches make more steps of the same frames, and of
-# windows that share 99 of 100 frames every fourth is taken. Chosen on the corpus of seed 900, which no table reports.
-# Seeds 0 and 1 were run with other settings of the CNN (0.01 throughout, 10 epochs), so they are not used again.
+# windows that share 99 of 100 frames every fourth is taken. These and the generator's were chosen on seeds from 900 on;
+# seeds 0, 1, 10 to 12 and 20 to 22 were run with earlier ones. No table reports any of these again.
 CNN = {
     "batch_size": 32,
     "steps_per_epoch": 100,
@@ -290,7 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="corpora, caches and runs; some 3 GB per seed")
     parser.add_argument("--faces", type=Path, default=None, help="folder of portraits, one person per subject")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[30, 31, 32])
     parser.add_argument("--models", nargs="+", default=None, help="only these rows")
     parser.add_argument("--table", default="phantom_affwild2", help="name of the files in results/")
     arguments = parser.parse_args()
