@@ -1,5 +1,6 @@
 """What several test files share: tiny videos of a real face, corpora made of them, and ways to call the program."""
 
+import gc
 import json
 import os
 import shutil
@@ -36,6 +37,15 @@ class Outcome:
     def json(self) -> Any:
         """The one JSON value on stdout."""
         return json.loads(self.out)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_forgotten():
+    """What a file of tests built is freed at its end: a process that runs hundreds of them would hold gigabytes."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
