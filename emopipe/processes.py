@@ -14,22 +14,25 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def held_back() -> Iterator[list[int]]:
     """A KeyboardInterrupt that would be raised inside is raised at the end of the block.
 
-    HDF5 swallows one that is raised while it calls back into Python, and believes that a write has failed; an import of
-    TensorFlow that is broken off may take the process down. Outside the main thread, where none is raised, nothing is
-    done.
+    HDF5 swallows one that is raised while it calls back into Python, and believes that a write has failed; TensorFlow
+    swallows one while it traces a function, and an import of it that is broken off may take the process down. Outside
+    the main thread, where none is raised, nothing is done.
+
+    Yields:
+        The signals that came so far, for a block that can end early.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     before = {number: handler for number in _STOPPING if callable(handler := signal.getsignal(number))}
     for number in before:
         signal.signal(number, lambda number, frame: received.append(number))
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -37,6 +38,12 @@ class Outcome:
     def json(self) -> Any:
         """The one JSON value on stdout."""
         return json.loads(self.out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard():
+    """A shell has what runs in its background ignore Ctrl-C, and every process of a test would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

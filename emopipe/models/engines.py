@@ -65,7 +65,7 @@ class KerasEngine:
             filled = np.zeros((self._batch_size, *batch.shape[1:]), np.float32)
             filled[:count] = batch
             batch = filled
-        with keras.device(f"{self.device}:0"):
+        with held_back(), keras.device(f"{self.device}:0"):
             outputs = self._network.predict_on_batch(batch)
         outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
         return [np.asarray(output, np.float32)[:count] for output in outputs]

@@ -7,6 +7,7 @@ import numpy as np
 
 from emopipe.models.rows import Rows
 from emopipe.models.windows import Plan
+from emopipe.processes import held_back
 from emopipe.typing import Floats, Ints
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def predict_windows(head: "keras.Model", features: Floats, plan: Plan, batch_siz
             inputs = head_inputs(features, plan, filled)
             if full[part[0]]:
                 inputs["mask"] = None
-            outputs[part] = np.asarray(head.predict_on_batch(inputs), np.float32)[: len(part)]
+            with held_back():
+                outputs[part] = np.asarray(head.predict_on_batch(inputs), np.float32)[: len(part)]
     return outputs
 
 

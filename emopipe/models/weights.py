@@ -17,6 +17,7 @@ from emopipe.errors import WeightsError
 from emopipe.files import partial_path, sha256_of_file, storage_error
 from emopipe.models.architecture import Architecture, PublishedWeights
 from emopipe.models.stored_layers import StoredLayers, open_stored_layers
+from emopipe.processes import held_back
 from emopipe.typing import Array, Floats
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def load_weights(model: "keras.Model", architecture: Architecture, weights: Reso
         take_weights(model, weights.path, architecture.other_names)
     else:
         try:
-            model.load_weights(weights.path)
+            with held_back():
+                model.load_weights(weights.path)
         except (ValueError, KeyError, OSError, AttributeError) as error:
             raise WeightsError(
                 f"{weights.path}: does not fit {architecture.name}, which has {architecture.num_parameters:,} numbers "
@@ -163,7 +165,8 @@ def load_network(path: Path) -> "keras.Model":
     from keras import saving
 
     try:
-        network: keras.Model = saving.load_model(path, compile=False, safe_mode=True)
+        with held_back():
+            network: keras.Model = saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
         raise WeightsError(
             f"{path}: keras cannot load it: {_first_line(error)}\n"

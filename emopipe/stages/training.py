@@ -19,6 +19,7 @@ from emopipe.errors import ConfigError, RunError
 from emopipe.files import storage_error, write_whole
 from emopipe.models.bundle import Run
 from emopipe.plots.scores import curves_figure, save_figure
+from emopipe.processes import held_back
 from emopipe.provenance import utc_now
 from emopipe.stages.event_log import EventLog
 from emopipe.stages.progress import Progress
@@ -179,11 +180,12 @@ def train(
     while len(history.rows) < schedule.epochs and not history.is_stale(schedule.patience):
         row = _epoch(run, model, len(history.rows), batches, evaluate, seed, progress)
         history.rows.append(row)
-        if history.best is row:
-            _keep(run, network, finish_network)
-        write_whole(run.folder / "history.csv", history.to_csv())
-        log.write(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
-        save_state(run, model, network, history.rows)  # last: an epoch that it does not know is done again
+        with held_back():
+            if history.best is row:
+                _keep(run, network, finish_network)
+            write_whole(run.folder / "history.csv", history.to_csv())
+            log.write(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+            save_state(run, model, network, history.rows)  # last: an epoch that it does not know is done again
         progress.epoch(_sentence(row, schedule, is_best=history.best is row))
     return history
 
@@ -213,15 +215,29 @@ def fit_epoch(model: "keras.Model", data: Any, on_batch: Callable[[int, float], 
     counter and the random layers may have moved on, and it hides the iterator's own errors behind TensorFlow's.
     """
     if not isinstance(data, Iterator):
-        return float(model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][0])
+        return _fit(model, data)
     total, num_rows = 0.0, 0
     with closing_iterator(data):
         for inputs, targets, *weights in data:
-            loss = float(model.train_on_batch(inputs, targets, *weights, return_dict=True)["loss"])
+            with held_back():
+                loss = float(model.train_on_batch(inputs, targets, *weights, return_dict=True)["loss"])
             total, num_rows = total + loss * len(targets), num_rows + len(targets)
             if on_batch:
                 on_batch(num_rows, total / num_rows)
     return total / max(1, num_rows)
+
+
+def _fit(model: "keras.Model", data: Any) -> float:
+    import keras
+
+    with held_back() as received:
+
+        def end_early(batch: int, logs: Any) -> None:
+            model.stop_training = bool(received)
+
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=end_early)
+        history = model.fit(data, epochs=1, verbose=0, shuffle=False, callbacks=[callback])
+    return float(history.history["loss"][0])
 
 
 def check_finite(run: Run, what: str, values: float | Array) -> None:
@@ -240,7 +256,12 @@ def check_finite(run: Run, what: str, values: float | Array) -> None:
 def predict(network: "keras.Model", batches: Iterator[Any]) -> Array:
     """What a network gives for all batches, (N, K) float32; the iterator is closed."""
     with closing_iterator(batches):
-        return np.concatenate([np.asarray(network.predict_on_batch(batch), np.float32) for batch in batches])
+        return np.concatenate([_predicted(network, batch) for batch in batches])
+
+
+def _predicted(network: "keras.Model", batch: Any) -> Array:
+    with held_back():
+        return np.asarray(network.predict_on_batch(batch), np.float32)
 
 
 @contextlib.contextmanager
