@@ -21,7 +21,7 @@ from .sections import Command
 
 _SECTIONS = {
     "Which clips": "dataset root splits limit retry_failed",
-    "What is made, and where": "cache only workers device dry_run",
+    "What is made, and where": "cache only ready_made workers device dry_run",
     "Faces": "detector detector_weights detect_every working_size alignment fps",
     "Features of faces": "backbone weights taps input_range input_size",
     "Features of sound": "audio_backbone audio_weights audio_taps audio_scaling audio_input_range spectrogram "
@@ -32,6 +32,7 @@ _EXAMPLES = (
     "emopipe extract --dataset affwild2 --backbone runs/cnn/network.keras",
     "emopipe extract --dataset affwild2 --backbone vgg16 --tap pool2:gap --tap pool5:flat",
     "emopipe extract --dataset ravdess --only audio --audio-backbone log-mel --audio-bands 64",
+    "emopipe extract --dataset hume --root c2_muse_reaction --ready-made FAUs",
 )
 
 _DETECTION = ("detector", "detector_weights", "detect_every", "working_size")
@@ -44,6 +45,8 @@ _UNREAD = {
     "features": _OF_AUDIO,
     "audio": (*_OF_FACES, *_OF_FEATURES, "workers"),
 }
+# what --ready-made leaves nothing to say about: nothing is made
+_OF_MAKING = (*_OF_FACES, *_OF_FEATURES, *_OF_AUDIO, "only", "workers", "device")
 
 # What says how sound becomes features; without --audio-backbone there is nothing to say.
 _AUDIO_OPTIONS = (
@@ -91,6 +94,9 @@ def _audio_options(command: Any) -> Any:
 @click.option("--only", type=click.Choice(["faces", "features", "audio"]), default=None,
               help="Make only this. features: from faces that are cached.  [default: faces and features, and audio "
               "where --audio-backbone is given]")  # fmt: skip
+@click.option("--ready-made", default=None, metavar="NAME",
+              help="Make nothing and take these features, which the corpus brings along (hume: FAUs, DeepSpectrum "
+              "and what else lies in feats).")  # fmt: skip
 @click.option(
     "--detector",
     default="retinaface",
@@ -168,7 +174,8 @@ def _audio_options(command: Any) -> Any:
 @click.option("--dry-run", is_flag=True, help="Say what would be made, reused and needed, and make nothing.")
 @json_option
 def extract(as_json: bool, dry_run: bool, **options: Any) -> None:
-    """Make faces and features of a corpus, and features of its sound, into verified shards.
+    """Make faces and features of a corpus, and features of its sound, into verified shards; or take features that it
+    brings along.
 
     Finished clips are recognised and reused, so the same command goes on where it was stopped. A clip that fails is
     noted in the ledger and never stops the others; the exit code is then 1.
@@ -201,6 +208,7 @@ def _refuse_unread(options: dict[str, Any]) -> None:
     of_log_mel = ("colour_map",) if spectrogram == "mel" else ("colour_map", "spectrogram")
     unread = {
         f"--only {options['only']}": _UNREAD.get(options["only"], ()),
+        f"--ready-made {options['ready_made']}": () if options["ready_made"] is None else _OF_MAKING,
         "--alignment given": _DETECTION if options["alignment"] == "given" else (),
         "--audio-backbone log-mel": of_log_mel if options["audio_backbone"] == "log-mel" else (),
         f"--spectrogram {spectrogram}": ("audio_bands",) if spectrogram in ("linear", "chroma") else (),
@@ -215,8 +223,8 @@ def _refuse_unread(options: dict[str, Any]) -> None:
 
 def _spec(
     dataset: str, root: Path | None, cache: Path | None, splits: tuple[str, ...], limit: int | None, only: str | None,
-    detector: str, detector_weights: Path | None, detect_every: int, working_size: int, alignment: Any,
-    fps: float | None, backbone: str, weights: str, taps: tuple[str, ...], input_range: str | None,
+    ready_made: str | None, detector: str, detector_weights: Path | None, detect_every: int, working_size: int,
+    alignment: Any, fps: float | None, backbone: str, weights: str, taps: tuple[str, ...], input_range: str | None,
     input_size: int | None, workers: int, device: Any, retry_failed: bool, **audio: Any,
 ) -> Any:  # fmt: skip
     from emopipe.config import FacesConfig
@@ -244,6 +252,7 @@ def _spec(
         workers=workers,
         retry_failed=retry_failed,
         audio=_audio_request(**audio),
+        ready_made=ready_made,
     )
 
 

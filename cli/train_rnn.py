@@ -68,7 +68,8 @@ _EXAMPLES = (
 @cache_option
 @run_option
 @click.option("--features", default="", metavar="FINGERPRINT",
-              help="Which features of faces, where the cache holds several sets; see: emopipe cache list.")  # fmt: skip
+              help="Which features of faces, or ready-made, where the cache holds several sets; see: emopipe cache "
+              "list.")  # fmt: skip
 @click.option("--audio", default="", metavar="FINGERPRINT",
               help="Which features of sound, to learn from them alone or, with --head multimodal, beside those of "
               "faces.")  # fmt: skip

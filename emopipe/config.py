@@ -16,6 +16,7 @@ ConfigType = TypeVar("ConfigType")
 FACES_VERSION = 1
 FEATURES_VERSION = 1
 AUDIO_VERSION = 1
+READY_MADE_VERSION = 1
 
 Alignment = Literal["procrustes5", "box", "given"]
 

@@ -27,7 +27,8 @@ class Clip:
     Attributes:
         clip_id: unique within the corpus, forward slashes, no leading slash ("122-60-1920x1080-4_left").
         media: the video file, the folder of official images when `kind` is "images", or the file of one picture.
-        kind: "video", "images", "picture": a clip of one frame, number 0 at 0 s; or "sound": a file without a picture.
+        kind: "video", "images", "picture": a clip of one frame, number 0 at 0 s; "sound": a file without a picture; or
+            "features": a file of ready-made features.
         side: which of two people the clip is about, "" when there is one.
         split: "train", "dev" or "test"; None when the corpus has no split.
         subject: who is seen; folds and splits are disjoint in it.
@@ -37,7 +38,7 @@ class Clip:
 
     clip_id: str
     media: Path
-    kind: Literal["video", "images", "picture", "sound"] = "video"
+    kind: Literal["video", "images", "picture", "sound", "features"] = "video"
     side: Side = ""
     split: Split | None = None
     subject: str = ""
@@ -73,6 +74,22 @@ class Labels:
         for name in ("frame_index", "time_s"):
             if (array := getattr(self, name)) is not None:
                 _expect(f"Labels.{name}", array, (rows,))
+
+
+@dataclass(frozen=True)
+class ReadyMadeRows:
+    """Features of one clip as its corpus brings them, on their own axis.
+
+    Attributes:
+        time_s: (T,) float64, seconds from the beginning of the clip; the number of the step where the file has no time.
+        values: (T, D) float32, NaN where the file has no number.
+    """
+
+    time_s: Floats
+    values: Floats
+
+    def __post_init__(self) -> None:
+        _expect("ReadyMadeRows.time_s", self.time_s, (len(self.values),))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError, ManifestError
-from emopipe.records import Clip, Labels
+from emopipe.records import Clip, Labels, ReadyMadeRows
 from emopipe.registry import Registry
 
 DATA_VARIABLE = "EMOPIPE_DATA"
@@ -68,6 +68,32 @@ class Adapter(ABC):
             ManifestError: the clip is not annotated for the task, or a line of its file is not what the format says;
                 the error carries path, row and, where it is known, column.
         """
+
+    def scan_ready_made(self, root: Path, name: str) -> Manifest:
+        """List the clips by the files of features that the corpus brings along, sorted by id; opens none of them.
+
+        Args:
+            root: the corpus folder.
+            name: of the features, as the corpus calls them ("FAUs").
+
+        Returns:
+            Clips of the kind "features", whose media are these files; clips without such a file are `missing`.
+
+        Raises:
+            ConfigError: no features of this corpus are known.
+            ManifestError: the folder is not laid out like this corpus, or there are no such features; the message lists
+                those that are there.
+        """
+        raise ConfigError(f"--ready-made {name}: '{self.name}' brings no features along. Leave the option out.")
+
+    def read_ready_made(self, clip: Clip) -> ReadyMadeRows:
+        """What the file of a clip of `scan_ready_made` holds.
+
+        Raises:
+            ConfigError: no features of this corpus are known.
+            ManifestError: the file is not what the format says; carries path, row and column.
+        """
+        raise ConfigError(f"clip '{clip.clip_id}': '{self.name}' brings no features along.")
 
     @property
     def title(self) -> str:

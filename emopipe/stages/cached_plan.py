@@ -7,7 +7,7 @@ from emopipe.config import FacesConfig, fingerprint
 from emopipe.datasets.adapter import load_adapter, resolve_root
 from emopipe.datasets.splits import Folds, with_folds
 from emopipe.errors import ConfigError
-from emopipe.stages.spec import ExtractSpec, Plan, planned_clip
+from emopipe.stages.spec import ExtractSpec, Plan, planned_clip, ready_made_name, scan
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.layout import ShardHeader
 
@@ -21,7 +21,7 @@ def cached_plan(
 
     Args:
         cache: where to look.
-        kind: "faces", "features" or "audio"; a plan of audio has no faces.
+        kind: "faces", "features" or "audio"; a plan of audio, or of ready-made features, has no faces.
         dataset: the corpus; None for the one that the set was made from.
         root: its folder now; None for where it was.
         wanted: beginning of the set's fingerprint, where the cache holds several.
@@ -38,7 +38,8 @@ def cached_plan(
     is_given = faces is not None and config.alignment == "given"
     adapter = load_adapter(spec.dataset)
     folder = resolve_root(spec.dataset, root if root is not None else spec.root)
-    manifest = adapter.scan(folder, source="images" if is_given else None)
+    ready_made = None if features is None else ready_made_name(features)
+    manifest = scan(adapter, folder, ready_made, wants_crops=is_given)
     if folds is not None:
         manifest = with_folds(manifest, folds)
     return Plan(
@@ -62,6 +63,8 @@ def _headers(header: ShardHeader) -> tuple[ShardHeader | None, ShardHeader | Non
         return None, None, header
     if header.kind == "faces":
         return header, None, None
+    if ready_made_name(header) is not None:
+        return None, header, None
     settings = header.config["faces"]
     return ShardHeader("faces", "", settings, fingerprint(settings)), header, None
 

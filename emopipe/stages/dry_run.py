@@ -72,7 +72,7 @@ def estimate(spec: ExtractSpec) -> Outlook:
     failed = {row.clip_id for row in (*seen.failed, *heard.failed)} - pending
     reused = {planned.clip.clip_id for planned in (*seen.reused, *heard.reused)} - pending - failed
     frames = num_silent = 0
-    for planned in seen.pending:
+    for planned in seen.pending if plan.ready_made is None else ():
         try:
             declared = open_source(planned.clip, plan.faces_config, None).num_declared
         except EmopipeError:

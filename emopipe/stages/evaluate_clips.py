@@ -31,7 +31,8 @@ class ClipPredictions:
         trained: the run; of a fusion, its first member in the fusion's folder.
         dataset, split, root: the corpus.
         clip_ids, subjects: of the C clips.
-        num_frames, num_valid: (C,) frames, and those with a face; of sound alone, windows and those with sound.
+        num_frames, num_valid: (C,) frames, and those with a face; of sound alone, windows and those with sound; of
+            ready-made features, rows and those without a gap.
         labels: (C, K), NaN where there is none.
         values: (C, K) predictions, or (C, classes) probabilities; NaN where no frame has a prediction.
         raw: the same before post-processing; None where there is none.
@@ -75,7 +76,7 @@ def clip_predictions(found: SplitPredictions) -> ClipPredictions:
     notes = list(found.split.notes)
     silent = [name for name, row in zip(rows.clip_ids, values, strict=True) if not np.isfinite(row).all()]
     if silent:
-        lacking = "sound" if trained.reads == "audio" else "face"
+        lacking = "sound" if trained.reads == "audio" else "face" if trained.ready_made is None else "features"
         notes.append(
             f"{len(silent)} of {len(rows.clip_ids)} clips have no {lacking} and no prediction: {_some(silent)}."
         )

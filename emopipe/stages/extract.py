@@ -37,7 +37,7 @@ def extract(spec: ExtractSpec, progress: Progress | None = None) -> ExtractRepor
     """
     progress = progress or Progress()
     notes = tidy(Cache(spec.cache))
-    if spec.workers == 1 or spec.only in ("features", "audio"):
+    if spec.workers == 1 or spec.only in ("features", "audio") or spec.ready_made is not None:
         report = extract_clips(spec, progress)
     else:
         report = extract_with_workers(spec, progress)

@@ -14,6 +14,7 @@ class ExtractReport:
         done, reused, failed: ids of clips made now, found finished, and not to be had.
         frames, valid: rows of faces made now, and rows among them that hold a face.
         windows, valid_windows: rows of audio features made now, and rows among them that there was sound for.
+        rows, valid_rows: rows of ready-made features taken now, and rows among them that lack no number.
         seconds: step -> seconds that it was busy itself; steps overlap, so they add up to more than the wall time.
         devices: step -> "cpu" or "gpu".
         began_s, ended_s: monotonic clock at the opening of the first clip and at the last rename.
@@ -28,6 +29,8 @@ class ExtractReport:
     valid: int = 0
     windows: int = 0
     valid_windows: int = 0
+    rows: int = 0
+    valid_rows: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     began_s: float = 0.0
@@ -84,6 +87,8 @@ class ExtractReport:
             "valid": self.valid,
             "windows": self.windows,
             "valid_windows": self.valid_windows,
+            "rows": self.rows,
+            "valid_rows": self.valid_rows,
             "steps": steps,
             "fps": round(self.frames_per_s, 2),
             "seconds": round(self.wall_s, 3),
@@ -100,6 +105,8 @@ class ExtractReport:
             lines.append(f"frames: {self.frames}, {share:.1f} % with a face, {speed}")
         if self.windows:
             lines.append(f"sound: {self.windows} windows, {100 * self.valid_windows / self.windows:.1f} % valid")
+        if self.rows:
+            lines.append(f"features: {self.rows} rows, {100 * self.valid_rows / self.rows:.1f} % valid")
         for name, seconds in self.seconds.items():
             lines.append(f"  {name:<12}{seconds:9.1f} s  {self.devices.get(name, 'cpu')}")
         lines += [f"note: {note}" for note in self.notes]

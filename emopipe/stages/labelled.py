@@ -19,6 +19,7 @@ from emopipe.typing import Bools, Floats, Ints
 Kind = Literal["faces", "features", "audio"]
 _EXTRACT = {"faces": "faces", "features": "features", "audio": "audio --audio-backbone NAME"}  # what --only takes
 _USABLE = {"faces": "frame with a face", "features": "frame with a face", "audio": "window of sound"}
+_USABLE_READY_MADE = "row of features without a gap"
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
             "frames, and without cached faces nothing says when those are."
         )
     if not any(clip.valid.any() for clip in joined):
+        usable = _USABLE[kind] if plan.ready_made is None else _USABLE_READY_MADE
         raise ManifestError(
-            f"{plan.manifest.root}: split '{split}' has no {_USABLE[kind]} and a label for '{task}'.\n"
+            f"{plan.manifest.root}: split '{split}' has no {usable} and a label for '{task}'.\n"
             "Look with: emopipe datasets check", path=plan.manifest.root,
         )  # fmt: skip
     ordered = tuple(sorted(joined, key=lambda labelled: labelled.clip.clip_id))
@@ -154,9 +156,10 @@ def _places(
     places = [(clip, *cached[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in cached]
     if not places:
         dataset = plan.manifest.dataset
+        how = f"--only {_EXTRACT[kind]}" if plan.ready_made is None else f"--ready-made {plan.ready_made}"
         raise ConfigError(
             f"{cache.folder}: holds no {kind} of the {len(clips)} clips of split '{split}' of {dataset}.\n"
-            f"Run: emopipe extract --dataset {dataset} --only {_EXTRACT[kind]} --cache {cache.folder}"
+            f"Run: emopipe extract --dataset {dataset} {how} --cache {cache.folder}"
         )
     return sorted(places, key=lambda place: str(place[1].path))
 
@@ -181,8 +184,8 @@ def _without_media(plan: Plan, split: str, task: str) -> tuple[str, ...]:
     )
     if not absent:
         return ()
-    first = absent[0].clip_id
-    return (f"{len(absent)} of {len(listed)} clips of split '{split}' have no media (the first: '{first}').",)
+    first, what = absent[0].clip_id, plan.ready_made or "media"
+    return (f"{len(absent)} of {len(listed)} clips of split '{split}' have no {what} (the first: '{first}').",)
 
 
 def _joined(

@@ -15,6 +15,7 @@ from emopipe.stages.features_step import BATCH_SIZE, GPU_BATCH_SIZE, Crops, Netw
 from emopipe.stages.makers import AudioMaker, Claimed, FacesMaker, FeaturesMaker
 from emopipe.stages.pipeline import Prefetch, StepClock
 from emopipe.stages.progress import Progress
+from emopipe.stages.ready_made_step import ReadyMadeMaker
 from emopipe.stages.shelf import Shelf, reconcile
 from emopipe.stages.spec import ExtractSpec, PlannedClip, make_plan
 from emopipe.store.cache import Cache
@@ -130,8 +131,12 @@ def _make_audio(job: Job, engine: AudioEngine, pending: list[PlannedClip]) -> No
 def _make(
     job: Job, engines: _Engines, pending: list[PlannedClip], faces_are_made_elsewhere: Callable[[], bool]
 ) -> None:
-    """Make the faces and features of all pending clips."""
+    """Make the faces and features of all pending clips, or take the features that are ready-made."""
     plan = job.plan
+    if plan.features is not None and plan.ready_made is not None:
+        shelf = Shelf(job, plan.features)
+        _in_rounds(job, [shelf], pending, ReadyMadeMaker(job, plan.features, shelf).make)
+        return
     faces_shelf = Shelf(job, plan.faces)
     shelves = [faces_shelf]
     faces = FacesMaker(job, faces_shelf, engines.faces)

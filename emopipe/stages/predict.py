@@ -70,7 +70,7 @@ class Predictor:
         device: "auto", "cpu" or "gpu".
 
     Raises:
-        RunError: no run, an unfinished one, or one of a newer version.
+        RunError: no run, an unfinished one, one of a newer version, or one on ready-made features.
         WeightsError: a file that the run should carry is missing, or the detector is another than that of training.
         MissingDependencyError, DeviceError: an engine cannot be had.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.datasets.listing import sound_stem
-from emopipe.errors import EmptyMediaError, MediaError
+from emopipe.errors import EmptyMediaError, MediaError, RunError
 from emopipe.faces.landmark_vector import landmark_vector
 from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.rows import Rows
@@ -83,11 +83,17 @@ class Senses:
         device: "auto", "cpu" or "gpu".
 
     Raises:
+        RunError: the run learned from ready-made features, which no recording has.
         WeightsError: a file that the run should carry is missing, or the detector is another than that of training.
         MissingDependencyError, DeviceError: an engine cannot be had.
     """
 
     def __init__(self, trained: Trained, device: str):
+        if trained.ready_made is not None:
+            raise RunError(
+                f"{trained.run.folder}: learned from {trained.ready_made}, which {trained.dataset} brings along.\nNo "
+                "recording has such features. Predict a split of the corpus: emopipe evaluate RUN --split test"
+            )
         self._trained = trained
         self._ears = None if trained.sound is None else trained.audio_engine(device)
         if trained.faces is not None:

@@ -174,7 +174,7 @@ def _what(trained: Trained) -> str:
     settings = trained.run.content["settings"]
     if trained.window is None:
         return f"A CNN ({settings['backbone']}) that looks at one face at a time"
-    source = _source(settings)
+    source = _source(trained)
     if head := settings.get("tap_head"):
         if settings.get("fusion"):
             return f"A head over the joined RNNs of {settings['num_members']} runs, on {source}"
@@ -192,14 +192,14 @@ def _what(trained: Trained) -> str:
     return f"{article} {_CELLS[settings['cells']]} of {layers} on {source}"
 
 
-def _source(settings: Mapping[str, Any]) -> str:
+def _source(trained: Trained) -> str:
     """What a head reads."""
-    parts = []
+    parts, settings = [], trained.run.content["settings"]
     if features := settings.get("features", {}).get("features"):
         name = "a CNN's" if features["backbone"] == "file" else features["backbone"]
         parts.append(f"{name} features")
     elif settings.get("features_fingerprint"):
-        parts.append("features")
+        parts.append(f"ready-made features ({trained.ready_made})" if trained.ready_made else "features")
     if sound := settings.get("audio_settings", {}).get("audio"):
         parts.append("log-mel sound" if sound["backbone"] == "log-mel" else f"{sound['backbone']} features of sound")
     elif settings.get("audio"):

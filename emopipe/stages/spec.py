@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from emopipe.config import FACES_VERSION, FEATURES_VERSION, FacesConfig, fingerprint, from_dict
+from emopipe.config import FACES_VERSION, FEATURES_VERSION, READY_MADE_VERSION, FacesConfig, fingerprint, from_dict
 from emopipe.datasets.adapter import Adapter, load_adapter
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError
@@ -22,7 +22,7 @@ from emopipe.store.layout import ShardHeader
 
 Only = Literal["all", "faces", "features", "audio"]
 
-_WITHOUT_SOUND = ("images", "picture")
+_WITHOUT_SOUND = ("images", "picture", "features")
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,11 @@ class ExtractSpec:
         workers: processes that make faces.
         retry_failed: try clips again that failed under the same settings.
         audio: how sound becomes features; None to leave the sound alone.
+        ready_made: name of features that the corpus brings along, which are taken instead of making any; None for none.
 
     Raises:
-        ConfigError: a number is out of range, or only sound is asked for and nothing says what is made of it.
+        ConfigError: a number is out of range, only sound is asked for and nothing says what is made of it, or something
+            is to be made beside ready-made features.
 
     Examples:
         >>> from pathlib import Path
@@ -89,6 +91,7 @@ class ExtractSpec:
     workers: int = 1
     retry_failed: bool = False
     audio: AudioRequest | None = None
+    ready_made: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -100,6 +103,8 @@ class ExtractSpec:
                 "--only audio: expected the name of what makes features of sound.\n"
                 "Give --audio-backbone; log-mel needs no network."
             )
+        if self.ready_made is not None and (self.only != "all" or self.audio is not None):
+            raise ConfigError("ready_made: features are taken and none are made. Expected neither only nor audio too.")
 
     def to_request(self) -> dict[str, Any]:
         """JSON-ready form, kept in every shard so that `emopipe cache repair` can ask again."""
@@ -146,8 +151,8 @@ class Plan:
         adapter, manifest: the corpus.
         clips: the clips asked for, with their keys.
         faces_config: the faces settings with what the corpus decides filled in.
-        faces_header: header of the faces shards; None in a plan that is about sound only.
-        backbone: the resolved backbone; None when no features are asked for.
+        faces_header: header of the faces shards; None in a plan that is about sound only, or ready-made features.
+        backbone: the resolved backbone; None when no features are made.
         features: header of the features shards, likewise.
         device: "cpu" or "gpu".
         notes: what the user is to be told.
@@ -174,14 +179,20 @@ class Plan:
         """Header of the faces shards.
 
         Raises:
-            ConfigError: the plan is about sound only.
+            ConfigError: the plan is about sound only, or ready-made features.
         """
         if self.faces_header is None:
+            about = "sound" if self.ready_made is None else "ready-made features"
             raise ConfigError(
-                f"{self.manifest.root}: there are no faces in this plan, which is about sound only.\n"
-                "Expected a plan of faces or features."
+                f"{self.manifest.root}: there are no faces in this plan, which is about {about} only.\n"
+                "Expected a plan of faces, or of features made from them."
             )
         return self.faces_header
+
+    @property
+    def ready_made(self) -> str | None:
+        """Name of the features that the corpus brings along; None where features are made."""
+        return None if self.features is None else ready_made_name(self.features)
 
 
 @dataclass(frozen=True)
@@ -216,7 +227,7 @@ def settle(spec: ExtractSpec, cache: Cache) -> Settled:
     if spec.faces.alignment != "given":
         DETECTORS[spec.faces.detector]  # an unknown name is refused before weights are looked for
     adapter = load_adapter(spec.dataset)
-    manifest = adapter.scan(spec.root, source="images" if spec.faces.alignment == "given" else None)
+    manifest = scan(adapter, spec.root, spec.ready_made, wants_crops=spec.faces.alignment == "given")
     manifest = manifest.select(spec.splits, spec.limit)
     if spec.clip_ids:
         manifest = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.clip_id in spec.clip_ids))
@@ -226,7 +237,7 @@ def settle(spec: ExtractSpec, cache: Cache) -> Settled:
             f"{spec.root}: all {len(manifest.clips)} clips are sound without a picture; there are no faces to look for."
             "\nGive --audio-backbone; log-mel needs no network."
         )
-    wants_features = spec.only in ("all", "features") and found.has_pictures
+    wants_features = spec.only in ("all", "features") and found.has_pictures and spec.ready_made is None
     return replace(
         found,
         backbone=_resolved_backbone(spec, cache) if wants_features else None,
@@ -246,15 +257,18 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
     """
     settled = settle(spec, cache)
     manifest, backbone, audio = settled.manifest, settled.backbone, settled.audio
-    notes = [*manifest.notes, *_missing(manifest), *_left_out(spec, manifest)]
+    notes = [*manifest.notes, *_missing(spec, manifest), *_left_out(spec, manifest)]
     notes += [note for network in (backbone, audio) if network is not None for note in network.notes]
     config = spec.faces
     if config.alignment != "given" and any(clip.kind == "images" for clip in manifest.clips):
         # The corpus has official crops only; there is no picture left in which a face could be aligned.
         config = replace(config, alignment="given")
         notes.append("The corpus holds official crops and no videos: the crops are taken as they are.")
-    faces = _faces_header(config, spec) if spec.only != "audio" and settled.has_pictures else None
+    has_faces = spec.only != "audio" and settled.has_pictures and spec.ready_made is None
+    faces = _faces_header(config, spec) if has_faces else None
     features = None if backbone is None or faces is None else _features_header(faces, backbone)
+    if spec.ready_made is not None:
+        features = _ready_made_header(spec.ready_made)
     sound = None if audio is None else _audio_header(audio)
     clips = tuple(planned_clip(clip, cache, faces, features, remember, audio=sound) for clip in manifest.clips)
     return Plan(
@@ -273,11 +287,29 @@ def make_plan(spec: ExtractSpec, cache: Cache, *, remember: bool = True) -> Plan
     )
 
 
-def _missing(manifest: Manifest) -> list[str]:
+def scan(adapter: Adapter, root: Path, ready_made: str | None, *, wants_crops: bool = False) -> Manifest:
+    """The clips of a corpus folder, by their media or by the files of ready-made features.
+
+    Raises:
+        ManifestError: the corpus, or the features, are not there.
+        ConfigError: no features of this corpus are known.
+    """
+    if ready_made is not None:
+        return adapter.scan_ready_made(root, ready_made)
+    return adapter.scan(root, source="images" if wants_crops else None)
+
+
+def ready_made_name(header: ShardHeader) -> str | None:
+    """Name of the features that shards hold as the corpus brought them; None where they were made."""
+    name: str | None = header.config.get("ready_made")
+    return name
+
+
+def _missing(spec: ExtractSpec, manifest: Manifest) -> list[str]:
     if not manifest.missing:
         return []
-    first = manifest.missing[0].clip_id
-    return [f"{len(manifest.missing)} annotated clips have no media below {manifest.root} (the first: '{first}')."]
+    first, what = manifest.missing[0].clip_id, spec.ready_made or "media"
+    return [f"{len(manifest.missing)} annotated clips have no {what} below {manifest.root} (the first: '{first}')."]
 
 
 def _left_out(spec: ExtractSpec, manifest: Manifest) -> list[str]:
@@ -330,6 +362,11 @@ def _features_header(faces: ShardHeader, backbone: BackbonePlan) -> ShardHeader:
     weights = backbone.weights_digest
     settings = {"faces": faces.config, "features": config, "weights": weights, "version": FEATURES_VERSION}
     return ShardHeader("features", backbone.name, settings, fingerprint(settings))
+
+
+def _ready_made_header(name: str) -> ShardHeader:
+    settings = {"ready_made": name, "weights": "", "version": READY_MADE_VERSION}
+    return ShardHeader("features", name, settings, fingerprint(settings))
 
 
 def _audio_header(audio: AudioPlan) -> ShardHeader:

@@ -45,7 +45,8 @@ class Trained:
         classes: their names; () for numbers.
         reads: which cache its input lies in: "faces" for a CNN, "features" or "audio" for a head.
         fingerprint: of that input.
-        faces: the settings of the faces, as their shards' header has them; None for a run on sound alone.
+        faces: the settings of the faces, as their shards' header has them; None for a run on sound alone, or on
+            ready-made features.
         window: of a head; None for a CNN, which sees one frame.
         taps: of the features that a head takes, side by side; () for all.
         folds: how a corpus without splits was divided; None for the corpus's own splits.
@@ -56,6 +57,7 @@ class Trained:
         sound: the settings of the sound, as its shards' header has them, alone or beside the features of faces; None
             for a run on faces alone.
         sound_fingerprint: of these settings.
+        ready_made: name of the features that it learned from, where the corpus brought them along; else None.
     """
 
     run: Run
@@ -75,6 +77,7 @@ class Trained:
     postprocessing: PostProcessing | None = None
     sound: Mapping[str, Any] | None = None
     sound_fingerprint: str = ""
+    ready_made: str | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -86,14 +89,15 @@ class Trained:
         """How frames become faces.
 
         Raises:
-            RunError: the run learned from sound alone.
+            RunError: the run learned from no faces.
         """
         return from_dict(FacesConfig, self._faces_settings["faces"])
 
     @property
     def _faces_settings(self) -> Mapping[str, Any]:
         if self.faces is None:
-            raise RunError(f"{self.run.folder}: learned from sound alone. Expected a run that looks at faces.")
+            source = "sound" if self.ready_made is None else "ready-made features"
+            raise RunError(f"{self.run.folder}: learned from {source} alone. Expected a run that looks at faces.")
         return self.faces
 
     def feature_network(self, device: str = "auto") -> Network:
@@ -189,6 +193,7 @@ def open_trained(folder: Path) -> Trained:
     end_to_end = bool(settings.get("end_to_end"))
     sound = settings.get("audio") or ""  # runs from before there was sound say nothing of it
     of_sound_alone = bool(sound) and not settings["features_fingerprint"]
+    ready_made = settings["features"].get("ready_made") if is_head else None
     fingerprint_read = (settings["features_fingerprint"] or sound) if is_head else settings["faces"]
     if end_to_end:
         fingerprint_read = fingerprint(settings["features"]["faces"])
@@ -201,7 +206,7 @@ def open_trained(folder: Path) -> Trained:
         classes=tuple(content.get("classes", ())),
         reads="audio" if of_sound_alone else reads,
         fingerprint=fingerprint_read,
-        faces=None if of_sound_alone else settings["features"]["faces"] if is_head else content["faces"],
+        faces=None if of_sound_alone or ready_made else settings["features"]["faces"] if is_head else content["faces"],
         window=from_dict(WindowConfig, settings["window"]) if is_head else None,
         taps=tuple(settings["taps"]) if is_head else (),
         folds=from_dict(Folds, folds) if folds else None,
@@ -211,6 +216,7 @@ def open_trained(folder: Path) -> Trained:
         postprocessing=postprocessing_of(content.get("postprocessing")),
         sound=settings["audio_settings"] if sound else None,
         sound_fingerprint=sound,
+        ready_made=ready_made,
     )
 
 

@@ -85,7 +85,7 @@ def load_windows(
         config: splits, task, targets, windows and balancing.
         cache: holds the features.
         dataset, root: see `cached_plan`.
-        features: beginning of the fingerprint of features of faces, or of sound where there are none of faces.
+        features: beginning of the fingerprint of features of faces, or ready-made, or of sound where there are none.
 
     Raises:
         ManifestError: a split is empty or too short, labels are missing or not finite, a target is constant, a class
@@ -124,7 +124,8 @@ def load_windows(
             rows = crop_rows(split, cache, crops, config.targets, landmarks)
         else:
             rows = feature_rows(split, cache, taps, config.targets, landmarks, sounds.get(split.split), motion)
-        return _windows(split, rows, config, notes, "sound" if kind == "audio" else "a face")
+        seen = "sound" if kind == "audio" else "a face" if plan.ready_made is None else "features"
+        return _windows(split, rows, config, notes, seen)
 
     everything, judged = windows(train), windows(dev)
     kept = _balanced(everything, targets, config)
@@ -151,13 +152,38 @@ def _plan(config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path 
     """The corpus, and what a head reads: features of faces, of sound, or of both."""
     if config.multimodal is not None:
         plan = cached_plan(cache, "features", dataset, root, features, config.folds)
+        _check_ready_made(config, plan)
         return joined_plan(plan, cached_plan(cache, "audio", plan.manifest.dataset, root, config.audio))
     if config.audio and (features or config.end_to_end):
         raise ConfigError("audio: is for heads on sound alone, or multimodal. Expected no features of faces beside it.")
     kind = "audio" if config.audio else "features"
     if kind == "features" and not config.end_to_end:
         kind = table_kind(cache, dataset, features, prefers_sound=config.spectrogram_head is not None)
-    return cached_plan(cache, kind, dataset, root, config.audio or features, config.folds)
+    plan = cached_plan(cache, kind, dataset, root, config.audio or features, config.folds)
+    _check_ready_made(config, plan)
+    return plan
+
+
+def _check_ready_made(config: TrainRnnConfig, plan: Plan) -> None:
+    """Refuse what needs the clips' media where the corpus brought the features along.
+
+    Raises:
+        ConfigError: it is asked for; names the option.
+    """
+    if plan.ready_made is None:
+        return
+    needs_media = {
+        "--head multimodal": config.multimodal is not None,
+        "--end-to-end": config.end_to_end,
+        "--landmarks": config.tap_head is not None and config.tap_head.reads_landmarks,
+        "--sampling motion": config.window.wants_motion,
+    }
+    for option, is_given in needs_media.items():
+        if is_given:
+            raise ConfigError(
+                f"{option}: is for features that were made from media. Received: {plan.ready_made}, which came "
+                "ready-made.\nLeave it out; runs on several features are joined by: emopipe fuse"
+            )
 
 
 def _windows(split: LabelledSplit, rows: Rows, config: TrainRnnConfig, notes: list[str], seen: str) -> Split:

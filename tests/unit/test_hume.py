@@ -164,7 +164,10 @@ def test_the_features_only_release_has_no_media_and_says_which_features(adapter,
             assert clip.annotations == {}
         else:
             assert adapter.read_labels(clip).values[0].tolist() == VALUES[clip.clip_id].tolist()
-    assert manifest.notes[-1] == ("features of the 5 clips without media that are there: DeepSpectrum (5), FAUs (4).")
+    assert manifest.notes[-1] == (
+        "features of the 5 clips without media that are there: DeepSpectrum (5), FAUs (4). "
+        "Take them with: emopipe extract --ready-made NAME"
+    )
     assert "dev: 0 of 2 clips have media." in manifest.notes
     inner = adapter.scan(muse / "c2_muse_reaction")
     assert [clip.clip_id for clip in inner.missing] == [clip.clip_id for clip in manifest.missing]
@@ -175,7 +178,8 @@ def test_the_features_only_release_with_media_is_an_ordinary_corpus(adapter, mus
     (muse / "videos" / "00004.mp4").write_bytes(b"x")
     manifest = adapter.scan(muse)
     assert [(clip.clip_id, clip.split) for clip in manifest.clips] == [("00004", "dev")]
-    assert manifest.notes[-1] == "features of the 4 clips without media that are there: DeepSpectrum (4), FAUs (4)."
+    there = "features of the 4 clips without media that are there: DeepSpectrum (4), FAUs (4). "
+    assert manifest.notes[-1].startswith(there)
 
 
 def test_rows_without_a_part_are_noted_and_without_labels_are_not_annotated(adapter, muse):
@@ -228,27 +232,102 @@ def test_muse_features_skip_two_columns_by_position(muse):
     assert features_of(muse / "nothing") == {}
     path = folder / "FAUs" / "00000.csv"
     expected = [[step, step + 0.125] for step in range(3)]
-    values = read_muse_features(path)
-    assert values.dtype == np.float32
-    assert values.tolist() == expected
     rows = [line.split(",") for line in path.read_text().splitlines()]
-    path.write_text("".join(",".join([row[1], row[0], *row[2:]]) + "\n" for row in rows))
-    assert read_muse_features(path).tolist() == expected
+    for order in ((0, 1), (1, 0)):
+        path.write_text("".join(",".join([row[order[0]], row[order[1]], *row[2:]]) + "\n" for row in rows))
+        found = read_muse_features(path)
+        assert found.values.dtype == np.float32
+        assert found.values.tolist() == expected
+        assert found.time_s.tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "expected"),
+    [
+        ("timestamp", (0, 250, 500), [0, 0.25, 0.5]),
+        ("Timestamp", (0.5, 1, 1.5), [0.5, 1, 1.5]),  # no clip lasts a millisecond
+        ("timestamp", (0, "", 500), [0, 1, 2]),
+        ("timestamp", (0, "nan", 500), [0, 1, 2]),
+        ("time", (0, 250, 500), [0, 1, 2]),
+    ],
+)
+def test_times_of_muse_features_are_seconds_or_the_numbers_of_the_steps(tmp_path, name, times, expected):
+    path = tmp_path / "00000.csv"
+    path.write_text(f"segment_id,{name},f0\n" + "".join(f"7,{time},1\n" for time in times))
+    assert read_muse_features(path).time_s.tolist() == expected
 
 
 def test_muse_features_that_are_not_numbers(muse):
     path = muse / "c2_muse_reaction" / "feats" / "FAUs" / "00000.csv"
     edit(path, ",1,1.125", ",,nan")
-    assert np.isnan(read_muse_features(path)[1]).all()
+    assert np.isnan(read_muse_features(path).values[1]).all()
     edit(path, ",2,2.125", ",2,much")
     with pytest.raises(ManifestError, match="line 4, column 'f1': expected a number, or nothing. Received: 'much'"):
         read_muse_features(path)
-    edit(path, ",2,much", ",2")
+    edit(path, ",2,much", ",2,1e39")  # more than float32 holds
+    with pytest.raises(ManifestError, match="Received: '1e39'"):
+        read_muse_features(path)
+    edit(path, ",2,1e39", ",2")
     with pytest.raises(ManifestError, match="line 4, column 'f1': expected 4 cells"):
         read_muse_features(path)
     path.write_text("timestamp,segment_id,f0\n")
     with pytest.raises(ManifestError, match="Received: 3 columns and 0 rows"):
         read_muse_features(path)
+
+
+def test_ready_made_features_are_the_media_of_their_clips(adapter, muse):
+    folder = muse / "c2_muse_reaction" / "feats" / "FAUs"
+    (folder / "00003.csv").rename(folder / "00003.CSV")
+    (folder / "99999.csv").write_text("x")
+    for root in (muse, muse / "c2_muse_reaction"):
+        manifest = adapter.scan_ready_made(root, "FAUs")
+        assert [clip.clip_id for clip in manifest.clips] == ["00000", "00001", "00002", "00003"]
+        assert manifest.clips == tuple(sorted(manifest.clips, key=lambda clip: clip.clip_id))
+        for clip in manifest.clips:
+            suffix = "CSV" if clip.clip_id == "00003" else "csv"
+            assert (clip.kind, clip.media) == ("features", folder / f"{clip.clip_id}.{suffix}")
+            assert clip.split == SPLIT_OF[next(split for name, split, _ in ROWS if name == clip.clip_id)]
+            assert clip.subject == clip.clip_id
+            assert adapter.read_ready_made(clip).values.shape == (3, 2)
+        assert adapter.read_labels(manifest.clips[0]).values[0].tolist() == VALUES["00000"].tolist()
+        (missing,) = manifest.missing
+        assert (missing.clip_id, missing.split, missing.media) == ("00004", "dev", folder / "00004.csv")
+        assert manifest.notes == (
+            "File_ID names no person: every clip counts as a subject of its own.",
+            "train: 2 of 2 clips have FAUs.",
+            "dev: 1 of 2 clips have FAUs.",
+            "test: 1 of 1 clips have FAUs.",
+            "FAUs that no list mentions (1): 99999.",
+        )
+
+
+def test_ready_made_features_outside_the_root_are_refused(adapter, muse, tmp_path):
+    folder = muse / "c2_muse_reaction" / "feats" / "FAUs"
+    (folder / "00000.csv").rename(tmp_path / "out.csv")
+    (folder / "00000.csv").symlink_to(tmp_path / "out.csv")
+    (folder / "00001.csv").unlink()
+    (folder / "00001.csv").mkdir()
+    manifest = adapter.scan_ready_made(muse, "FAUs")
+    refused = {refusal.clip_id: refusal.reason for refusal in manifest.refused}
+    assert refused.keys() == {"00000", "00001"}
+    assert "leads outside" in refused["00000"]
+    assert "named like a feature file. Expected a file. Received: a folder." in refused["00001"]
+    assert [clip.clip_id for clip in manifest.clips] == ["00002", "00003"]
+    assert [clip.clip_id for clip in manifest.missing] == ["00004"]
+
+
+@pytest.mark.parametrize("name", ["faus", "..", "", "FAUs/.."])
+def test_ready_made_features_that_are_not_there(adapter, muse, name):
+    with pytest.raises(ManifestError, match=r"Received: DeepSpectrum \(5 clips\), FAUs \(4 clips\)"):
+        adapter.scan_ready_made(muse, name)
+
+
+def test_ready_made_features_where_there_are_none(adapter, root, muse):
+    with pytest.raises(ManifestError, match="release of ABAW-5 brings no features along"):
+        adapter.scan_ready_made(root, "FAUs")
+    (muse / "c2_muse_reaction" / "feats").rename(muse / "elsewhere")
+    with pytest.raises(ManifestError, match="expected features 'FAUs'. Received: no features."):
+        adapter.scan_ready_made(muse, "FAUs")
 
 
 def test_official_rows_keep_brackets_and_order(root, muse):
