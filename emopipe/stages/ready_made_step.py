@@ -16,7 +16,7 @@ from emopipe.stages.spec import Plan
 from emopipe.store.layout import ShardHeader
 from emopipe.typing import Array, Bools
 
-_LOOKED_AT = 25  # clips whose rows say how wide rows are
+_LOOKED_AT = 25  # about as many clips say how wide rows are
 
 
 class ReadyMadeMaker:
@@ -78,7 +78,7 @@ class ReadyMadeMaker:
 def _usual_width(plan: Plan) -> int:
     """Numbers in a row of most clips, by a few of them from all over the corpus; 0 when none of these can be read."""
     widths: Counter[int] = Counter()
-    for planned in plan.clips[:: -(-len(plan.clips) // _LOOKED_AT)]:
+    for planned in plan.clips[:: max(1, len(plan.clips) // _LOOKED_AT)]:
         with suppress(ManifestError):
             widths[plan.adapter.read_ready_made(planned.clip).values.shape[1]] += 1
     return widths.most_common(1)[0][0] if widths else 0
