@@ -1,4 +1,5 @@
 import json
+import signal
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from emopipe.stages.training import (
     Schedule,
     _sentence,
     compile_model,
+    fit_epoch,
     optimiser,
     seed_generators,
     train,
@@ -272,3 +274,31 @@ def test_tensorflow_reads_the_event_file(tmp_path):
     assert json.dumps(masked_crc32c(b"123456789")) == str(
         (((0xE3069283 >> 15) | (0xE3069283 << 17)) + 0xA282EAD8) % 2**32
     )
+
+
+class Pieces(keras.utils.PyDataset):
+    """The same numbers in five batches, as `fit` takes them."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, number):
+        return INPUTS[number::5], TRUTH[number::5]
+
+
+@pytest.mark.parametrize("data", [lambda: batches(0), Pieces])
+def test_ctrl_c_in_a_step_ends_the_epoch_after_that_step(data):
+    """Wherever it strikes, a step is done as a whole: here while the loss is traced."""
+
+    def struck(truth, prediction):
+        if not steps:
+            signal.raise_signal(signal.SIGINT)
+        steps.append(True)
+        return keras.ops.mean((truth - prediction) ** 2)
+
+    steps: list[bool] = []
+    _, model = build()
+    compile_model(model, optimiser("sgd", 0.05, 0.9), struck)
+    with pytest.raises(KeyboardInterrupt):
+        fit_epoch(model, data())
+    assert int(model.optimizer.iterations.numpy()) == 1
