@@ -1,5 +1,6 @@
 """Steps that overlap: generators with threads between them, and a clock that knows which step is the slow one."""
 
+import atexit
 import queue
 import threading
 import time
@@ -22,7 +23,8 @@ class Prefetch(Iterator[Item]):
     """Iterates over `items` in a thread of its own, which starts now and runs at most `depth` items ahead.
 
     An exception of the iteration is raised by ``next``, at the place of the item it prevented. `close` ends the thread
-    early, and closes `items` when that is a generator.
+    early, and closes `items` when that is a generator; at the latest it is called before the interpreter ends, which
+    aborts the process where a thread is still inside a library of C++.
 
     Examples:
         >>> list(Prefetch(range(3), 2, "numbers"))
@@ -35,6 +37,7 @@ class Prefetch(Iterator[Item]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     def __next__(self) -> Item:
         if self._stop.is_set():
@@ -51,6 +54,7 @@ class Prefetch(Iterator[Item]):
         """End the thread; what it had ready is dropped."""
         self._stop.set()
         self._thread.join()
+        atexit.unregister(self.close)
 
     def _put(self, item: Item | _End) -> bool:
         while not self._stop.is_set():

@@ -1,5 +1,7 @@
 """Steps that overlap: order, errors, ending early, and who was busy how long."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -173,3 +175,25 @@ def test_seconds_measured_elsewhere_are_added():
     clock.add("write", 1.5)
     clock.add("write", 0.5)
     assert clock.seconds["write"] == 2.0
+
+
+LEFT_OPEN = """
+import itertools
+from emopipe.stages.pipeline import Prefetch
+
+def numbers():
+    try:
+        yield from itertools.count()
+    finally:
+        print("closed", flush=True)
+
+items = Prefetch(Prefetch(numbers(), 2, "inner"), 2, "outer")
+next(items)
+raise KeyboardInterrupt
+"""
+
+
+def test_what_was_left_open_is_closed_before_the_interpreter_ends():
+    ended = subprocess.run([sys.executable, "-c", LEFT_OPEN], capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "closed\n"
+    assert ended.stderr.strip().endswith("KeyboardInterrupt")
