@@ -47,9 +47,7 @@ def predict(
     bar = Bar()
     try:
         predictor = load_predictor(run, device=device)
-        files = predict_files(
-            predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar, on_drawn=bar.drawn
-        )
+        files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
         outcomes = list(files)
     finally:
         bar.close()

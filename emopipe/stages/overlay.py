@@ -23,7 +23,7 @@ def write_overlay(
     found: Prediction,
     folder: Path,
     classes: tuple[str, ...],
-    on_frame: Callable[[int, int], None] | None = None,
+    on_frame: Callable[[int, int], None],
 ) -> Path | None:
     """Write <stem>_overlay.mp4: constant rate, without sound, an odd last column or row cut off.
 
@@ -46,10 +46,7 @@ def write_overlay(
     declared = probe(found.media).frame_rate
     rate = Fraction((len(found) - 1) / span_s).limit_denominator(1001) if span_s > 0 else declared or Fraction(25)
     path = overlay_path(found.media, folder)
-    frames = _drawn(found, classes)
-    if on_frame is not None:
-        frames = _counted(frames, len(found), on_frame)
-    write_video(path, frames, rate)
+    write_video(path, _counted(_drawn(found, classes), len(found), on_frame), rate)
     return path
 
 

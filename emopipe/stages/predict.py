@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -190,14 +190,12 @@ def predict_files(
     fill: Fill = "short",
     overlay: bool = False,
     progress: Progress | None = None,
-    on_drawn: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Predict recordings and write <stem>.csv for each; if asked for, <stem>_overlay.mp4 with the predictions drawn in.
 
     A run that learned labels of whole clips gives <stem>.csv one row, and the frames are in <stem>_frames.csv.
 
-    A recording that cannot be predicted becomes an outcome with an error and does not stop the others. `on_drawn` is
-    called with (frames drawn, frames in all) of an overlay.
+    A recording that cannot be predicted becomes an outcome with an error and does not stop the others.
 
     Raises:
         ConfigError: two of them would be written under the same name, or an overlay over one of them; or an overlay is
@@ -217,7 +215,7 @@ def predict_files(
             write_whole(frames, to_csv(found, predictor.trained.classes).encode())
             if found.whole is not None:
                 write_whole(table, clip_csv(found, predictor.trained.classes).encode())
-            drawn = write_overlay(found, out, predictor.trained.classes, on_drawn) if overlay else None
+            drawn = write_overlay(found, out, predictor.trained.classes, progress.drawn) if overlay else None
         except (MediaError, FaceError, ConfigError) as error:
             progress.clip(path.stem, False)
             yield Outcome(path, error=str(error))

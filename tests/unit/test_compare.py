@@ -3,11 +3,10 @@
 import csv
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
-from small_paper import BEST, CCC, FRAMES, OTHER, TARGETS, VARIED, WEAK, cells, register, reproduce, table
+from small_paper import BEST, CCC, FRAMES, OTHER, TARGETS, VARIED, WEAK, cells, table
 
 from emopipe.errors import ConfigError, RecordError, UnknownNameError
 from emopipe.metrics import paired_bootstrap
@@ -18,21 +17,7 @@ from emopipe.recipes.recipe import published_key
 from emopipe.recipes.reproduce import run_recipe
 from emopipe.recipes.table import read_results
 
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    register(monkeypatch)
-
-
-@pytest.fixture
-def results(tmp_path):
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def run(tmp_path):
-    """``run(BEST, seed=1)`` -> the result of the recipe, written below `results`."""
-    return partial(reproduce, tmp_path)
+pytestmark = pytest.mark.usefixtures("small_paper")
 
 
 # === What is kept beside the results ===

@@ -2,11 +2,10 @@
 
 import sys
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from html_pages import Page
-from small_paper import BEST, OTHER, SHARED, WEAK, cells, register, reproduce
+from small_paper import BEST, OTHER, SHARED, WEAK, cells
 
 from emopipe.errors import ConfigError
 from emopipe.recipes.compare import compare_paper
@@ -14,21 +13,7 @@ from emopipe.recipes.comparison_text import WIDTH, comparison_text
 from emopipe.recipes.page import html_page
 from emopipe.recipes.recipe import Outcome, Place
 
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    register(monkeypatch)
-
-
-@pytest.fixture
-def results(tmp_path):
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def run(tmp_path):
-    """``run(BEST, seed=1)`` -> the result of the recipe, written below `results`."""
-    return partial(reproduce, tmp_path)
+pytestmark = pytest.mark.usefixtures("small_paper")
 
 
 def test_text_is_aligned_and_fits_a_wide_terminal(run, results):
