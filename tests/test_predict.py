@@ -23,6 +23,7 @@ from emopipe.stages.fusion import evaluate
 from emopipe.stages.import_head import import_head
 from emopipe.stages.phantom import make_phantom
 from emopipe.stages.predict import Predictor, check_names, predict_files
+from emopipe.stages.progress import Progress
 from emopipe.stages.rnn_config import TrainRnnConfig
 from emopipe.stages.spec import BackboneRequest, ExtractSpec
 from emopipe.stages.train_cnn import train_cnn
@@ -182,8 +183,15 @@ def test_linear_fill_draws_lines_between_full_windows(made, predictor, tmp_path)
 
 
 def test_the_overlay_is_the_video_with_something_drawn_in(made, predictor, tmp_path):
-    (outcome,) = predict_files(predictor, [made.dev_video], tmp_path, overlay=True)
+    shown = []
+
+    class Watching(Progress):
+        def drawn(self, done, of):
+            shown.append((done, of))
+
+    (outcome,) = predict_files(predictor, [made.dev_video], tmp_path, overlay=True, progress=Watching())
     assert probe(outcome.overlay).num_frames == 50
+    assert shown == [(done, 50) for done in range(1, 51)]
     before, after = frames_of(made.dev_video)[20], frames_of(outcome.overlay)[20]
     changed = (np.abs(before.astype(int) - after.astype(int)).max(axis=2) > 60).mean()
     assert 0.005 < changed < 0.4
