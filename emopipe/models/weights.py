@@ -178,8 +178,8 @@ def load_network(path: Path) -> "keras.Model":
 def initialise(model: "keras.Model", seed: int = RANDOM_SEED) -> None:
     """Fill a network with random weights that are the same with every keras backend and on every machine.
 
-    Kernels are Glorot uniform (Glorot and Bengio 2010, eq. 16), biases and batch means are 0, batch gains and variances
-    1. Each array has its own generator, seeded by its name, so that layers do not depend on each other's order.
+    Kernels are Glorot uniform (Glorot and Bengio 2010, eq. 16), biases and means are 0, gains and variances 1. Each
+    array has its own generator, seeded by its name, so that layers do not depend on each other's order.
     """
     for layer in model.layers:
         depthwise = type(layer).__name__ == "DepthwiseConv2D"
@@ -188,9 +188,9 @@ def initialise(model: "keras.Model", seed: int = RANDOM_SEED) -> None:
 
 def _initial(layer_name: str, variable: Any, seed: int, depthwise: bool) -> Array:
     shape = tuple(variable.shape)
-    if variable.name in ("bias", "beta", "moving_mean"):
+    if variable.name in ("bias", "beta", "moving_mean", "mean", "count"):
         return np.zeros(shape, np.float32)
-    if variable.name in ("gamma", "moving_variance"):
+    if variable.name in ("gamma", "moving_variance", "variance"):
         return np.ones(shape, np.float32)
     if variable.name != "kernel":
         raise WeightsError(f"layer '{layer_name}': no random initialisation is known for '{variable.name}'.")

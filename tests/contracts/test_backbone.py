@@ -195,10 +195,10 @@ def test_a_plan_names_everything_that_changes_the_numbers(name):
     default = resolve_backbone(name, "none", device="cpu")
     assert default.config.taps == architecture.default_taps
     assert default.config.input_range == architecture.input.value_range
-    maps = [f"{friendly}:gap" for friendly, place in architecture.places.items() if not place.pooling]
-    other_tap = next(tap for tap in (*maps, *taps_of(name)) if tap not in taps_of(name) or len(taps_of(name)) > 1)
-    others = [plan_of(name, [other_tap]),
-              plan_of(name, input_range="0..255"), plan_of(name, engine="onnxruntime")]  # fmt: skip
+    a_map = next(place.layer for place in architecture.places.values() if len(place.shape) == 3)
+    another_range = "0..255" if architecture.input.value_range != "0..255" else "0..1"
+    others = [plan_of(name, [f"{a_map}:grid3"]),
+              plan_of(name, input_range=another_range), plan_of(name, engine="onnxruntime")]  # fmt: skip
     prints = {fingerprint(each.config, each.weights_digest) for each in (plan, *others)}
     assert len(prints) == 4
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -167,6 +168,13 @@ def test_random_kernels_are_glorot_and_the_rest_is_neutral():
     np.testing.assert_allclose(kernel.std(), limit / math.sqrt(3), rtol=0.01)
     assert [weight.tolist() for weight in model.get_layer("normalisation").get_weights()] == [[1], [0], [0], [1]]
     assert (model.get_layer("dense").get_weights()[1] == 0).all()
+
+
+def test_a_normalization_layer_starts_neutral():
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Normalization(name="scale")])
+    model.get_layer("scale").set_weights([np.full(3, 7), np.full(3, 7), np.array(7)])
+    initialise(model)
+    assert [weight.tolist() for weight in model.get_weights()] == [[0, 0, 0], [1, 1, 1], 0]
 
 
 def test_a_depthwise_kernel_counts_its_own_channel_only():
