@@ -64,7 +64,7 @@ HEAD = {"batch_size": 32, "epochs": 40, "patience": 10}
 GRU_RATE = 0.03  # at it the SimpleRNN learns nothing, which keeps the rate of its recipe
 STRIDE = 4
 SOUND = AudioRequest(spectrogram=spectrogram_for(LOG_MEL, window_s=0.05, hop_s=1 / FRAME_RATE, num_bands=64))
-NUM_EXCHANGES = 5
+NUM_EXCHANGES = 20
 RIDGE = np.logspace(-3, 5, 17)
 
 
@@ -143,9 +143,12 @@ class Study:
         run = self._cnn(which)
         return cached_features(self._bench, "phantom", FACES, run, ("dense",)), run
 
-    def _head(self, recipe: Recipe, which: str = "subset 3", bench: Bench | None = None) -> Path:
+    def _head(
+        self, recipe: Recipe, which: str = "subset 3", bench: Bench | None = None, seed: int | None = None
+    ) -> Path:
         features, cnn = self._features(which)
-        return trained_rnn(bench or self._bench, "phantom", features, cnn, self._settings(recipe))
+        settings = replace(self._settings(recipe), seed=self._seed if seed is None else seed)
+        return trained_rnn(bench or self._bench, "phantom", features, cnn, settings)
 
     def _settings(self, recipe: Recipe) -> TrainRnnConfig:
         rnn: TrainRnnConfig = recipe.experiment.rnn
@@ -167,11 +170,13 @@ class Study:
         return trained_rnn(self._bench, "phantom", features, cnn, config)
 
     def _exchanged(self) -> tuple[Floats, Floats, Array]:
-        """Predictions of heads on the same features whose labels are those of other clips of the same split.
+        """Predictions of heads on the same features whose labels, for training and for dev, are those of other clips.
 
         The features come of a CNN that knows the right labels: a faint correlation of the given with the right ones,
-        which a few clips have by accident, is enough to find valence, or its opposite. So each exchange is the least
-        correlated of many, and there are several of them, whose predictions are scored together.
+        which a few clips have by accident, is enough to find valence, or its opposite, and the five clips of dev, which
+        pick the epoch, have it in nearly every order. So clips are exchanged across the two splits, and each exchange
+        is the least correlated of many. A head that nothing is taught says of valence what its first weights say: each
+        exchange has a head of its own. The predictions of all are scored together.
         """
         parts = []
         for number in range(NUM_EXCHANGES):
@@ -179,7 +184,7 @@ class Study:
             if not corpus.exists():
                 self._exchange(corpus, np.random.default_rng([self._seed, number]))
             bench = replace(self._bench_on(corpus), runs=self._work / f"runs-exchanged-{number}")
-            parts.append(self._predicted(self._head(CNN_GRU3, bench=bench)))
+            parts.append(self._predicted(self._head(CNN_GRU3, bench=bench, seed=NUM_EXCHANGES * self._seed + number)))
         truth, predicted, clips = (np.concatenate(part) for part in zip(*parts, strict=True))
         return truth, predicted, clips
 
@@ -188,12 +193,12 @@ class Study:
         partial = corpus.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(self.corpus, partial, copy_function=os.link)
-        for folder in (partial / "annotations" / "VA_Set").rglob("*_Set"):
-            files = sorted(folder.glob("*.txt"))
-            texts = [path.read_bytes() for path in files]
-            for path, number in zip(files, _unlike(texts, generator), strict=True):
-                path.unlink()  # it is the original's
-                path.write_bytes(texts[number])
+        files = sorted((partial / "annotations" / "VA_Set").rglob("*.txt"))
+        texts = [path.read_bytes() for path in files]
+        splits = np.array([path.parent.name for path in files])
+        for path, number in zip(files, _unlike(texts, splits, generator), strict=True):
+            path.unlink()  # it is the original's
+            path.write_bytes(texts[number])
         partial.rename(corpus)
 
     def _predicted(self, run: Path) -> tuple[Floats, Floats, Array]:
@@ -252,20 +257,26 @@ class Study:
         return truth, model.predict((unknown - mean) / deviation), clip_of_row
 
 
-def _unlike(texts: list[bytes], generator: np.random.Generator) -> Array:
-    """Which clip's labels each clip is given: never its own, and of 2,000 draws the least correlated with them."""
+def _unlike(texts: list[bytes], splits: Array, generator: np.random.Generator) -> Array:
+    """Which clip's labels each clip is given: never its own, and of 5,000 draws the least correlated in any split.
+
+    What is given as valence must resemble neither the valence nor the arousal, and what is given as arousal neither.
+    """
     tables = [np.loadtxt(io.BytesIO(text), delimiter=",", skiprows=1) for text in texts]
     num_rows = min(len(table) for table in tables)
     stacked = np.stack([table[:num_rows] for table in tables])  # (clips, rows, 2)
     valid = (np.abs(stacked) <= 1).all(axis=2)
 
     def likeness(order: Array) -> float:
-        both = valid & valid[order]
-        return max(
-            abs(np.corrcoef(stacked[both][:, target], stacked[order][both][:, target])[0, 1]) for target in range(2)
-        )
+        found = 0.0
+        for split in np.unique(splits):
+            own, given = np.flatnonzero(splits == split), order[splits == split]
+            both = valid[own] & valid[given]
+            pairs = np.corrcoef(np.concatenate([stacked[own][both], stacked[given][both]], axis=1), rowvar=False)
+            found = max(found, float(np.abs(pairs[:2, 2:]).max()))
+        return found
 
-    drawn = (generator.permutation(len(texts)) for _ in range(2000))
+    drawn = (generator.permutation(len(texts)) for _ in range(5000))
     return min((order for order in drawn if (order != np.arange(len(texts))).all()), key=likeness)
 
 
