@@ -6,13 +6,6 @@ import click
 
 from emopipe.errors import MissingDependencyError
 
-# What --head takes beside the registered names, in the place of the head "taps".
-_OVER_TAPS = {
-    "cnn": "Over taps, frame by frame: fc over the last pooled features and the landmarks.",
-    "cnn-1rnn": "Over taps: one RNN for all of them, every step predicted.",
-    "cnn-multi-rnn": "Over taps: an RNN for each of them, every step predicted.",
-}
-
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(["detectors", "backbones", "heads", "recipes"]))
@@ -47,10 +40,11 @@ def _backbones() -> Iterator[tuple[str, str]]:
 
 def _heads() -> Iterator[tuple[str, str]]:
     from emopipe.models.heads import HEADS
+    from emopipe.models.tap_heads import OVER_TAPS
 
     for name in HEADS:
         if name == "taps":
-            yield from _OVER_TAPS.items()
+            yield from ((over, f"Over taps: {about}; every step predicted.") for over, (_, about) in OVER_TAPS.items())
         else:
             yield name, HEADS.load(name).build.__doc__.splitlines()[0]
 

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from emopipe.models.heads import HEADS, Head
+from emopipe.models.tap_heads import OVER_TAPS, TapHeadConfig
 
 from .options import (
     NUMBERS,
@@ -33,9 +34,8 @@ from .options import (
 from .progress import EpochLines, say_on_terminal
 from .sections import Command
 
-_TAP_HEADS: dict[str, Any] = {"cnn": "none", "cnn-1rnn": "one", "cnn-multi-rnn": "each"}
 _HEADS_OF_SOUND = ("multimodal", "spectrogram-cnn")
-_HEADS = (*(name for name in HEADS if name != "taps"), *_TAP_HEADS)
+_HEADS = (*(name for name in HEADS if name != "taps"), *OVER_TAPS)
 # options that not every head knows what to do with; see `_read_by`
 _OF_HEADS = (
     "cells", "layers", "units", "bidirectional", "dropout", "reduce", "stride", "standardise", "output_activation",
@@ -43,13 +43,11 @@ _OF_HEADS = (
     "fc_units", "joint_units",
 )  # fmt: skip
 _FOR_FC = ("landmarks", "landmark_units", "fc_tap", "fc_units")
-
-
 _SECTIONS = {
     "What it learns from": "dataset root cache features audio taps task targets num_folds fold fold_rule",
     "Where it goes": "run init seed",
     "The head": "head cells layers units bidirectional dropout output_activation standardise reduce",
-    "Heads over taps (cnn, cnn-1rnn, cnn-multi-rnn)": "landmarks landmark_units fc_tap fc_units joint_units end_to_end",
+    f"Heads over taps ({', '.join(OVER_TAPS)})": "landmarks landmark_units fc_tap fc_units joint_units end_to_end",
     "Heads that listen (multimodal, spectrogram-cnn)": "audio_units fusion_units channels pooling augment",
     "Windows": "window stride gaps target sampling",
     "Learning": "loss label_smoothing optimiser learning_rate schedule clip_value batch_size balance epochs patience "
@@ -79,8 +77,7 @@ _EXAMPLES = (
 @click.option("--head", type=click.Choice(_HEADS), default="rnn",
               show_default=True, help="rnn: recurrent layers. mean: the mean over a window. multimodal: an RNN for the "
               "picture, one for the sound, a layer over both. spectrogram-cnn: convolutions over log-mel rows. Over "
-              "taps: cnn, frame by frame; cnn-1rnn, one RNN for all of them; cnn-multi-rnn, an RNN for "
-              "each.")  # fmt: skip
+              f"taps: {'; '.join(f'{name}, {about}' for name, (_, about) in OVER_TAPS.items())}.")  # fmt: skip
 @click.option("--landmarks", is_flag=True, help="Join the 68 landmarks to what feeds fc.")
 @click.option("--landmark-units", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="Units of a layer between the landmarks and fc; 0 for none.")  # fmt: skip
@@ -177,19 +174,17 @@ def train_rnn(
     from emopipe.stages.train_rnn import train_rnn as train
 
     _check_options(head, taps, landmarks, target, pooling, units)
-    over_taps = head in _TAP_HEADS
+    over_taps = head in OVER_TAPS
     if head in _HEADS_OF_SOUND:
         settings |= {"taps": taps} | _head_of_sound(
             head, cells, units, dropout, audio_units, fusion_units, channels, pooling, augment,
         )  # fmt: skip
     elif over_taps:
-        from emopipe.models.tap_heads import TapHeadConfig
-
         chosen: dict[str, Any] = {"gru_dropout": dropout} if dropout is not None else {}
         if units:
             chosen["units"] = units
         settings["tap_head"] = TapHeadConfig(
-            streams=taps, rnns=_TAP_HEADS[head], fc_tap=fc_tap, fc_units=fc_units, landmarks=landmarks,
+            streams=taps, rnns=OVER_TAPS[head][0], fc_tap=fc_tap, fc_units=fc_units, landmarks=landmarks,
             landmark_units=landmark_units, joint_units=joint_units, **chosen,
         )  # fmt: skip
     else:
@@ -270,9 +265,9 @@ def _check_options(
 
 def _read_by(head: str) -> set[str]:
     """The options of a head: the fields of its configuration, and what is done around it."""
-    registered: Head = HEADS.load("taps" if head in _TAP_HEADS else head)
+    registered: Head = HEADS.load("taps" if head in OVER_TAPS else head)
     read = {field.name for field in fields(registered.config)} | {"reduce"}
-    if head in _TAP_HEADS:
+    if head in OVER_TAPS:
         return read - {"units"} if head == "cnn" else read | {"dropout"}
     if head not in _HEADS_OF_SOUND and "units" in read:
         read.add("layers")

@@ -11,10 +11,12 @@ def setting(face_videos, kept_weights, tmp_path_factory):
     return make_setting(tmp_path_factory.mktemp("disk"), face_videos, kept_weights, (FACES,))
 
 
-@pytest.mark.parametrize("file_bytes", [200, 60_000, 900_000, 1_300_000])
-def test_a_full_disk_ends_in_a_clear_message_and_no_bad_shard(setting, file_bytes):
+@pytest.mark.parametrize("share", [0.0002, 0.05, 0.7, 0.99])
+def test_a_full_disk_ends_in_a_clear_message_and_no_bad_shard(setting, share):
+    """Full where a share of the largest shard is written."""
     root, empty_cache, clean, _ = setting
-    cache = empty_cache(f"full-{file_bytes}")
+    cache = empty_cache(f"full-{share}")
+    file_bytes = int(share * max(shard.stat().st_size for shard in clean[FACES].glob("*.h5")))
     process = start(root, cache, FACES, file_bytes=file_bytes)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err

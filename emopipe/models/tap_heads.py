@@ -25,6 +25,12 @@ NUM_LANDMARK_NUMBERS = 136
 JOINED = "joined"  # the layer whose numbers model-level fusion takes
 
 Rnns = Literal["none", "one", "each"]
+# What --head takes in the place of the head "taps" -> `TapHeadConfig.rnns`, and what that is.
+OVER_TAPS: dict[str, tuple[Rnns, str]] = {
+    "cnn": ("none", "frame by frame"),
+    "cnn-1rnn": ("one", "one RNN for all of them"),
+    "cnn-multi-rnn": ("each", "an RNN for each of them"),
+}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from emopipe.models.balance import Balance, check_balance
 from emopipe.models.heads import HEADS, OutputActivation, units_of_layers
 from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
-from emopipe.models.tap_heads import TapHeadConfig
+from emopipe.models.tap_heads import OVER_TAPS, TapHeadConfig
 from emopipe.models.windows import WindowConfig
 from emopipe.stages import training
 from emopipe.stages.clip_values import Reduce
@@ -204,7 +204,7 @@ class TrainRnnConfig:
             if every or self.end_to_end:
                 what = 'the target "every"' if every else "training end to end"
                 raise ConfigError(
-                    f"{what}: is for heads over taps (cnn, cnn-1rnn, cnn-multi-rnn). Received: {self.head_name}."
+                    f"{what}: is for heads over taps ({', '.join(OVER_TAPS)}). Received: {self.head_name}."
                 )
             return
         if not every:

@@ -8,6 +8,7 @@ each, and the attributes ``clip`` (JSON: the fields of `ClipEntry`), ``key`` and
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,11 +125,16 @@ def shard_stem(header: ShardHeader, keys: tuple[str, ...]) -> str:
     return f"{header.kind}-{header.what}-{header.fingerprint[:10]}-{clips[:12]}"
 
 
-def storage_options(name: str, array: Array) -> dict[str, Any]:
+def storage_options(name: str, array: Array, *, is_whole: bool = False) -> dict[str, Any]:
     """Chunk shape, compression and checksum of a field.
 
     Every chunk carries a checksum of its compressed bytes, so that a damaged one is an error wherever it is read, and
     never reaches the decompressor, which trusts its input and takes the process down.
+
+    Args:
+        name: of the field.
+        array: rows of it.
+        is_whole: there will be no further rows. HDF5 stores whole chunks, so these then share the rows evenly.
     """
     row_bytes = max(1, array.dtype.itemsize * int(np.prod(array.shape[1:])))
     if name == "crop":
@@ -136,4 +142,7 @@ def storage_options(name: str, array: Array) -> dict[str, Any]:
         packing = hdf5plugin.Bitshuffle(cname="zstd", clevel=1)
         return {"chunks": (_CROP_CHUNK_ROWS, *array.shape[1:]), "fletcher32": True, **packing}
     budget = _TAP_CHUNK_BYTES if name.startswith("taps/") else _CHUNK_BYTES
-    return {"chunks": (max(1, min(1024, budget // row_bytes)), *array.shape[1:]), "fletcher32": True}
+    rows = max(1, min(1024, budget // row_bytes))
+    if is_whole and len(array):
+        rows = math.ceil(len(array) / math.ceil(len(array) / rows))
+    return {"chunks": (rows, *array.shape[1:]), "fletcher32": True}

@@ -24,6 +24,7 @@ from emopipe.store.layout import (
     ClipEntry,
     ShardHeader,
     clip_sha256,
+    field_names,
     group_name,
     shard_stem,
     storage_options,
@@ -31,6 +32,7 @@ from emopipe.store.layout import (
 from emopipe.store.reader import ShardReader
 from emopipe.typing import Array
 
+_LARGEST_PADDING = 0.1  # of a field's rows
 _numbers = itertools.count()  # a process may have several shards open
 
 
@@ -106,6 +108,7 @@ class ShardWriter:
         with self._guarded():
             sha256 = self._digests.pop(entry.clip_id).hexdigest()
             group = self._file[group_name(entry.clip_id)]
+            self._fit_chunks(group)
             about = {name: value for name, value in asdict(entry).items() if name not in ("key", "sha256")}
             group.attrs.update({"clip": json.dumps(about, sort_keys=True), "key": entry.key, "sha256": sha256})
             self._entries[entry.clip_id] = replace(entry, sha256=sha256)
@@ -165,6 +168,21 @@ class ShardWriter:
         dataset[start:] = array
         digest.update(name, array)
 
+    def _fit_chunks(self, group: h5py.Group) -> None:
+        """Store the fields again whose last chunk is mostly padding; HDF5 uses the room of the old ones again."""
+        padded = {}
+        for name in field_names(group):
+            num_rows, chunk_rows = len(group[name]), group[name].chunks[0]
+            # The padding of crops is packed to nothing.
+            if name != "crop" and -num_rows % chunk_rows > _LARGEST_PADDING * num_rows:
+                padded[name] = group[name][:]
+                del group[name]  # all of them before the first is stored: one hole, not many
+        for name, rows in padded.items():
+            self._store_whole(group, name, rows)
+
+    def _store_whole(self, group: h5py.Group, name: str, rows: Array) -> None:
+        group.create_dataset(name, data=rows, **storage_options(name, rows, is_whole=True))
+
     def _tap_rows(self, group: h5py.Group, digest: ClipDigest, name: str, array: Array) -> Array:
         """The rows in the dtype this tap has in this shard; widens what is on disk when a value demands it."""
         if name in self._wide_taps:
@@ -182,11 +200,12 @@ class ShardWriter:
     def _widen(self, clip_id: str, group: h5py.Group, name: str) -> None:
         rows = group[name][:].astype(np.float32)
         del group[name]
-        group.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]), **storage_options(name, rows))
         if clip_id in self._digests:
+            group.create_dataset(name, data=rows, maxshape=(None, *rows.shape[1:]), **storage_options(name, rows))
             self._digests[clip_id].restart(name)
             self._digests[clip_id].update(name, rows)
         else:
+            self._store_whole(group, name, rows)
             sha256 = clip_sha256(group)
             group.attrs["sha256"] = sha256
             self._entries[clip_id] = replace(self._entries[clip_id], sha256=sha256)

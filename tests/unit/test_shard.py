@@ -217,6 +217,19 @@ def test_rows_without_a_face_are_nan_on_disk_and_the_others_are_finite(tmp_path)
     assert stored_tap(path, "none").dtype == np.float16
 
 
+@pytest.mark.parametrize("num_rows", [1, 7, 500, 1025])
+def test_a_clip_takes_little_more_room_than_its_rows(tmp_path, num_rows):
+    """HDF5 stores whole chunks; hundreds of clips of a second would each take a chunk of every field."""
+    values = np.random.default_rng(0).normal(size=(num_rows, 300))
+    path = write(tmp_path, {f"clip {number}": values for number in range(40)})
+    with h5py.File(path) as file:
+        fields = [file[f"clip 0/{name}"] for name in ("frame_index", "valid", TAP)]
+        num_bytes = sum(field.nbytes for field in fields)
+        assert sum(field.id.get_storage_size() for field in fields) < 1.1 * num_bytes + 24
+    assert path.stat().st_size / 40 < 1.1 * num_bytes + 16_000
+    np.testing.assert_array_equal(stored_tap(path, "clip 39"), np.float16(np.float32(values)))
+
+
 # --- order of writing
 
 
