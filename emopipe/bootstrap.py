@@ -135,16 +135,16 @@ def with_intervals(
 
 
 def paired_difference(
-    one: Array, other: Array, scores: Callable[[Array], Floats], num_resamples: int, seed: int
+    corpora: Sequence[tuple[Array, Array]], scores: Callable[[Array], Floats], num_resamples: int, seed: int
 ) -> Paired:
-    """Difference of two scores whose clips are drawn together.
+    """Difference of two scores whose clips are drawn together; the mean over corpora, in each of which clips are drawn.
 
     With B draws of which b lie at or beyond 0, on the side that has fewer, the p-value is ``2 (b + 1) / (B + 1)``, at
     most 1: the difference itself counts as one of the draws, so that p is never 0.
 
     Args:
-        one, other: (G, ...) sums per clip of either prediction.
-        scores: from sums (..., *one.shape[1:]) to (..., K) scores, of which the mean counts; NaN counts as 0.
+        corpora: of each the sums per clip of either prediction, (G, ...) and (G, ...).
+        scores: from sums (..., *sums.shape[1:]) to (..., K) scores, of which the mean counts; NaN counts as 0.
         num_resamples: draws of clips.
         seed: of the draws.
 
@@ -156,16 +156,17 @@ def paired_difference(
     """
     if num_resamples < 1:
         raise MetricError(f"num_resamples: expected at least 1. Received: {num_resamples}.")
-    both = np.stack([one, other], axis=1)  # (G, 2, ...): one draw of clips for the two of them
+    both = [np.stack(pair, axis=1) for pair in corpora]  # (G, 2, ...): one draw of clips for the two of them
 
     def difference(sums: Array) -> Floats:
         means = np.nan_to_num(scores(sums), nan=0.0).mean(axis=-1)
         return np.asarray(means[..., 0] - means[..., 1])
 
-    value = float(difference(both.sum(axis=0)))
-    if len(both) < 2:
+    value = float(np.mean([difference(sums.sum(axis=0)) for sums in both]))
+    if min(map(len, both)) < 2:
         return Paired(value, np.nan, np.nan, np.nan)
-    draws = difference(draw_clips(both, num_resamples, seed))
+    drawn = [difference(draw_clips(sums, num_resamples, seed + number)) for number, sums in enumerate(both)]
+    draws = np.mean(drawn, axis=0)
     low, high = np.percentile(draws, _PERCENTILES)
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return Paired(value, float(low), float(high), min(1.0, 2 * (beyond + 1) / (num_resamples + 1)))

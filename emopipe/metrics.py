@@ -212,6 +212,7 @@ def paired_bootstrap(
     metric: str = "ccc",
     num_resamples: int = 10_000,
     seed: int = 0,
+    corpora: Array | None = None,
 ) -> Paired:
     """How much better one prediction scores than another of the same rows, with an interval and a p-value.
 
@@ -225,6 +226,8 @@ def paired_bootstrap(
         metric: a name of `METRICS`.
         num_resamples: draws of groups.
         seed: of the draws.
+        corpora: (N,) integers or strings, the corpus of each row: the metric is computed and groups are drawn in each
+            for itself, and the mean over the corpora counts; None where all rows are of one.
 
     Returns:
         Metric of `one` minus metric of `other`; see `emopipe.bootstrap.paired_difference`.
@@ -242,14 +245,17 @@ def paired_bootstrap(
     shape = np.shape(truth)[1:]
     given, first = checked_pair(truth, one, shape)
     _, second = checked_pair(truth, other, shape)
-    clips, group = clip_groups(groups, len(given))
-    table = given.reshape(len(given), -1)
+    names, corpus = clip_groups(np.zeros(len(given)) if corpora is None else corpora, len(given))
+    clip_groups(groups, len(given))  # one per row
+    given, first, second = (table.reshape(len(table), -1) for table in (given, first, second))
 
-    def sums(prediction: Floats) -> Floats:
-        pairs = zip(table.T, prediction.reshape(table.shape).T, strict=True)
+    def sums(prediction: Floats, rows: Bools) -> Floats:
+        clips, group = clip_groups(np.asarray(groups)[rows], int(rows.sum()))
+        pairs = zip(given[rows].T, prediction[rows].T, strict=True)
         return np.stack([_row_sums(x, y, group, len(clips)) for x, y in pairs], axis=1)  # (G, K, 9)
 
-    return paired_difference(sums(first), sums(second), lambda each: _from_sums(each)[metric], num_resamples, seed)
+    parts = [(sums(first, rows), sums(second, rows)) for rows in (corpus == number for number in range(len(names)))]
+    return paired_difference(parts, lambda each: _from_sums(each)[metric], num_resamples, seed)
 
 
 def batch_mean_concordance(truth: Floats, prediction: Floats, batch_size: int) -> float:

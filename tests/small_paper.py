@@ -35,17 +35,19 @@ class Given:
     num_clips: int = 60
     raw: bool = False
     keeps: bool = True
+    own_corpus: bool = False  # whether each seed is scored on people of its own
     datasets: tuple[str, ...] = ("omg",)
 
     def smoke(self):
         return replace(self, num_clips=40)
 
     def run(self, bench):
-        labels = np.random.default_rng(100)  # the same corpus for all
+        corpus = self.seed if self.own_corpus else 100
+        labels = np.random.default_rng(corpus)
         truth = np.column_stack([labels.uniform(-1, 1, self.num_clips), labels.uniform(0, 1, self.num_clips)])
         generator = np.random.default_rng([self.seed, round(1000 * self.noise)])
         prediction = truth + generator.normal(0, self.noise, truth.shape)
-        clips = tuple(f"video{number // 3}/utterance_{number}" for number in range(self.num_clips))
+        clips = tuple(f"video{corpus}_{number // 3}/utterance_{number}" for number in range(self.num_clips))
         groups = tuple(clip.partition("/")[0] for clip in clips)
         scores = regression_scores(truth, prediction, TARGETS, np.array(groups), num_bootstrap=50)
         scores += region_scores(truth, prediction, TARGETS, np.array(groups), num_bootstrap=50)

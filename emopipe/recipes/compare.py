@@ -151,16 +151,38 @@ def _obstacle(found: _Measured, reference: _Measured) -> str | None:
         return f"for generated and real corpora do not mix (the reference was scored on {reference.dataset})"
     if not found.predictions or not reference.predictions:
         return "for no predictions are stored of it or of the reference"
-    first, *others = (*found.predictions.values(), *reference.predictions.values())
-    if any(set(other.clip_ids) != set(first.clip_ids) for other in others):
-        sizes = len(next(iter(found.predictions.values()))), len(next(iter(reference.predictions.values())))
-        return f"for it was scored on other clips than the reference ({sizes[0]} and {sizes[1]})"
-    for other in others:
-        shared = [target for target in first.targets if target in other.targets]
-        ours, theirs = first.columns(shared)[0], other.columns(shared)[0]
-        if not shared or other.groups != first.groups or not np.allclose(ours, theirs, rtol=0, atol=_SAME_LABEL):
-            return "for its rows have other labels or groups than those of the reference"
+    pairings = _pairings(found.predictions, reference.predictions)
+    if pairings is None:
+        seeds = (", ".join(map(str, sorted(each.predictions))) for each in (found, reference))
+        return f"for each seed has clips of its own, and the seeds are not the reference's ({' and '.join(seeds)})"
+    for runs, reference_runs in pairings:
+        first, *others = (*runs, *reference_runs)
+        if any(set(other.clip_ids) != set(first.clip_ids) for other in others):
+            return f"for it was scored on other clips than the reference ({len(first)} and {len(reference_runs[0])})"
+        for other in others:
+            shared = [target for target in first.targets if target in other.targets]
+            ours, theirs = first.columns(shared)[0], other.columns(shared)[0]
+            if not shared or other.groups != first.groups or not np.allclose(ours, theirs, rtol=0, atol=_SAME_LABEL):
+                return "for its rows have other labels or groups than those of the reference"
     return None
+
+
+def _pairings(
+    found: Mapping[int, Predictions], reference: Mapping[int, Predictions]
+) -> list[tuple[list[Predictions], list[Predictions]]] | None:
+    """What is compared with what: all seeds together, or seed by seed where each has a corpus of its own.
+
+    None where each has and the two do not have the same seeds.
+    """
+    if all(_on_the_same_clips(runs) for runs in (found, reference)):
+        return [([*found.values()], [*reference.values()])]
+    if set(found) != set(reference):
+        return None
+    return [([found[seed]], [reference[seed]]) for seed in sorted(found)]
+
+
+def _on_the_same_clips(runs: Mapping[int, Predictions]) -> bool:
+    return len({frozenset(each.clip_ids) for each in runs.values()}) == 1
 
 
 # === One row ===
@@ -203,20 +225,35 @@ def _paired_metric(key: str) -> str | None:
 def _difference(key: str, one: Mapping[int, Predictions], other: Mapping[int, Predictions]) -> Paired | None:
     """Mean over the seeds of the one minus mean over the seeds of the other, on the same draws of groups.
 
+    Where each seed has a corpus of its own, groups are drawn in each.
+
     None where the key is no metric of `METRICS`, or one of the two does not predict its target.
     """
     metric, target = _paired_metric(key), key.rpartition("_")[2]
-    runs, reference_runs = list(one.values()), list(other.values())
+    pairings = _pairings(one, other) or []
+    (ours, *_), (theirs, *_) = pairings[0]
     targets = [target]
-    if target == _MEAN and runs[0].targets == reference_runs[0].targets:
-        targets = list(runs[0].targets)
-    if metric is None or not {*targets} <= {*runs[0].targets} & {*reference_runs[0].targets}:
+    if target == _MEAN and ours.targets == theirs.targets:
+        targets = list(ours.targets)
+    if metric is None or not {*targets} <= {*ours.targets} & {*theirs.targets}:
         return None
-    # As many columns of either: with 3 seeds of the one and 2 of the other, each is there twice or three times.
+    parts = [_side_by_side(runs, reference_runs, targets) for runs, reference_runs in pairings]
+    truth, first, second = (np.concatenate(tables) for tables in zip(*parts, strict=True))
+    groups = np.concatenate([runs[0].groups for runs, _ in pairings])
+    corpora = np.repeat(np.arange(len(pairings)), [len(runs[0]) for runs, _ in pairings])
+    return paired_bootstrap(truth, first, second, groups, metric, corpora=corpora)
+
+
+def _side_by_side(
+    runs: list[Predictions], reference_runs: list[Predictions], targets: list[str]
+) -> tuple[Floats, Floats, Floats]:
+    """Truth and what either says, as many columns of the one as of the other.
+
+    With 3 seeds of the one and 2 of the other, each is there twice or three times.
+    """
     times = math.lcm(len(runs), len(reference_runs))
 
     def table(found: list[Predictions]) -> Floats:
         return np.tile(np.hstack([run.columns(targets)[1] for run in found]), times // len(found))
 
-    truth = np.tile(runs[0].columns(targets)[0], times)
-    return paired_bootstrap(truth, table(runs), table(reference_runs), np.array(runs[0].groups), metric)
+    return np.tile(runs[0].columns(targets)[0], times), table(runs), table(reference_runs)

@@ -181,6 +181,28 @@ def test_seeds_are_averaged_whatever_their_number(run, results):
     assert weak.against_reference.difference == pytest.approx(weak.ours - cell.ours, abs=1e-5)
 
 
+def test_seeds_with_corpora_of_their_own_are_compared_corpus_by_corpus(run, results):
+    for seed in (0, 1, 2):
+        run(BEST, seed=seed, own_corpus=True), run(WEAK, seed=seed, own_corpus=True)
+    comparison = compare_paper("tests2020", results)
+    assert table(comparison, "Table 3").notes == ()
+    weak, best = (cells(comparison, "Table 3", name)["ccc_mean"] for name in ("weak", "best"))
+    assert weak.against_reference.difference == pytest.approx(weak.ours - best.ours, abs=1e-5)
+    stored = [read_predictions(predictions_path(results, each.name)) for each in (WEAK, BEST)]
+    weaks, bests = ([found["omg", seed] for seed in (0, 1, 2)] for found in stored)
+    expected = paired_bootstrap(
+        np.concatenate([each.truth for each in bests]),
+        np.concatenate([each.prediction for each in weaks]),
+        np.concatenate([each.prediction for each in bests]),
+        np.concatenate([each.groups for each in bests]),
+        corpora=np.repeat((0, 1, 2), 60),
+    )
+    assert weak.against_reference == expected
+    run(WEAK, seed=3, own_corpus=True)
+    (note,) = table(compare_paper("tests2020", results), "Table 3").notes
+    assert "each seed has clips of its own, and the seeds are not the reference's (0, 1, 2, 3 and 0, 1, 2)" in note
+
+
 def test_rows_of_other_utterances_are_not_compared(run, results):
     run(BEST), run(WEAK, num_clips=57)
     comparison = compare_paper("tests2020", results)

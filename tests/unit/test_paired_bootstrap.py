@@ -48,6 +48,22 @@ def test_equals_a_loop_written_out():
     assert found.p == pytest.approx(2 * (fewer + 1) / 61)
 
 
+def test_of_several_corpora_the_mean_counts_and_each_is_drawn_for_itself():
+    parts = [corpus(seed, num_groups=groups) for seed, groups in ((0, 7), (1, 12))]
+    others = [predicted(truth, group, np.random.default_rng(9)) for truth, _, group in parts]
+    alone = [
+        paired_bootstrap(*part[:2], other, part[2], num_resamples=400, seed=seed)
+        for part, other, seed in zip(parts, others, (4, 5), strict=True)
+    ]
+    truth, one, group = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    of_row = np.repeat(("a", "b"), [len(part[0]) for part in parts])  # groups of either have the same names
+    found = paired_bootstrap(truth, one, np.concatenate(others), group, num_resamples=400, seed=4, corpora=of_row)
+    assert found.difference == pytest.approx(np.mean([each.difference for each in alone]), abs=1e-12)
+    widths = [each.high - each.low for each in alone]
+    # The variance of a mean of two independent numbers.
+    assert found.high - found.low == pytest.approx(np.hypot(*widths) / 2, rel=0.15)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_identical_predictions_do_not_differ(metric):
     truth, one, group = corpus()
@@ -144,4 +160,4 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(MetricError, match="one clip per row"):
         paired_bootstrap(truth, one, one, group[:-1])
     with pytest.raises(MetricError, match="num_resamples: expected at least 1"):
-        paired_difference(np.ones((3, 1)), np.ones((3, 1)), lambda sums: sums, 0, 0)
+        paired_difference([(np.ones((3, 1)), np.ones((3, 1)))], lambda sums: sums, 0, 0)
