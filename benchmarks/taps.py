@@ -6,8 +6,8 @@ one_pass: the step `features` of `emopipe extract` over crops in memory, with po
 one side and pool5:flat alone on the other, in turns.
 disk: bytes per frame in each field of the shards that are written: pool2, pool5 and the landmarks with their transform,
 flat and with pool2 in a 4 x 4 grid (pool5 has 3 x 3 cells, all of which are kept). A field is stored in whole chunks,
-so that a short clip takes more per frame: measured with a clip of --frames, 7 s at 30 frames per second, and with one
-ten times as long.
+of whose rows up to a tenth are padding: measured with a clip of --frames, 7 s at 30 frames per second, and with one ten
+times as long.
 """
 
 import argparse
