@@ -23,12 +23,10 @@ class Balanced:
 
     Attributes:
         keep: (N,) bool.
-        num_neutral: frames dropped because they are labelled exactly (0, 0).
         ceiling: k_max, frames.
     """
 
     keep: Bools
-    num_neutral: int
     ceiling: float
 
 
@@ -100,7 +98,7 @@ def balance(
             f"--balance {ceiling}: of {len(valence)} frames none is left ({int(is_neutral.sum())} are labelled (0, 0), "
             f"k_max is {k_max:.1f}).\nExpected labels spread over several cells. Use --balance none."
         )
-    return Balanced(keep, int(is_neutral.sum()), k_max)
+    return Balanced(keep, k_max)
 
 
 def _cell(values: Floats) -> Ints:

@@ -48,6 +48,23 @@ class _Measured:
         return self.dataset.startswith(PHANTOM)
 
 
+@dataclass(frozen=True)
+class _Pairing:
+    """Runs of a recipe and runs of the reference that predict the same rows."""
+
+    ours: Sequence[Predictions]
+    theirs: Sequence[Predictions]
+
+    def tables(self, targets: list[str]) -> tuple[Floats, Floats, Floats]:
+        """Truth, ours and theirs, each as many columns: of 3 runs and 2, each is there twice or three times."""
+        times = math.lcm(len(self.ours), len(self.theirs))
+
+        def said(runs: Sequence[Predictions]) -> Floats:
+            return np.tile(np.hstack([run.columns(targets)[1] for run in runs]), times // len(runs))
+
+        return np.tile(self.ours[0].columns(targets)[0], times), said(self.ours), said(self.theirs)
+
+
 def compare_paper(name: str, results: Path, *, against: str | None = None) -> Comparison:
     """Read the results of a paper's recipes and compare them, table by table.
 
@@ -112,11 +129,11 @@ def _compared_table(table: Table, measured: Sequence[_Measured], against: _Measu
     rows = []
     for place, found in placed:
         is_reference = reference is not None and found.recipe.name == reference.recipe.name
-        obstacle = None if reference is None or is_reference or not found.rows else _obstacle(found, reference)
-        if obstacle:
-            notes.setdefault(obstacle, []).append(found.recipe.name)
-        compares = reference is not None and found.rows and not is_reference and not obstacle
-        cells = (_cell(key, found, reference if compares else None) for key in table.metrics)
+        pairings = () if reference is None or is_reference or not found.rows else _pairings(found, reference)
+        if isinstance(pairings, str):
+            notes.setdefault(pairings, []).append(found.recipe.name)
+            pairings = ()
+        cells = (_cell(key, found, pairings) for key in table.metrics)
         label = _label(place, found.recipe)
         rows.append(ComparedRow(label, found.recipe.name, tuple(cells), found.dataset, found.seeds, is_reference))
     sentences = tuple(f"Not compared, {obstacle}: {', '.join(names)}." for obstacle, names in notes.items())
@@ -142,43 +159,40 @@ def _best_published(rows: Sequence[_Measured]) -> _Measured | None:
     return max(means, key=lambda pair: pair[0])[1] if means else None
 
 
-def _obstacle(found: _Measured, reference: _Measured) -> str | None:
-    """Why the two cannot be compared row by row; None where they can."""
+def _pairings(found: _Measured, reference: _Measured) -> Sequence[_Pairing] | str:
+    """What is compared with what: all seeds together, or seed by seed where each has a corpus of its own.
+
+    A sentence's end where nothing can be compared: why not.
+    """
     name = reference.recipe.name
     if not reference.rows:
         return f"for the reference has no results (run: emopipe reproduce {name})"
     if found.is_phantom != reference.is_phantom:
         return f"for generated and real corpora do not mix (the reference was scored on {reference.dataset})"
-    if not found.predictions or not reference.predictions:
+    ours, theirs = found.predictions, reference.predictions
+    if not ours or not theirs:
         return "for no predictions are stored of it or of the reference"
-    pairings = _pairings(found.predictions, reference.predictions)
-    if pairings is None:
-        seeds = (", ".join(map(str, sorted(each.predictions))) for each in (found, reference))
+    if all(_on_the_same_clips(runs) for runs in (ours, theirs)):
+        pairings = [_Pairing([*ours.values()], [*theirs.values()])]
+    elif set(ours) == set(theirs):
+        pairings = [_Pairing([ours[seed]], [theirs[seed]]) for seed in sorted(ours)]
+    else:
+        seeds = (", ".join(map(str, sorted(each))) for each in (ours, theirs))
         return f"for each seed has clips of its own, and the seeds are not the reference's ({' and '.join(seeds)})"
-    for runs, reference_runs in pairings:
-        first, *others = (*runs, *reference_runs)
-        if any(set(other.clip_ids) != set(first.clip_ids) for other in others):
-            return f"for it was scored on other clips than the reference ({len(first)} and {len(reference_runs[0])})"
-        for other in others:
-            shared = [target for target in first.targets if target in other.targets]
-            ours, theirs = first.columns(shared)[0], other.columns(shared)[0]
-            if not shared or other.groups != first.groups or not np.allclose(ours, theirs, rtol=0, atol=_SAME_LABEL):
-                return "for its rows have other labels or groups than those of the reference"
+    return next(filter(None, map(_mismatch, pairings)), pairings)
+
+
+def _mismatch(pairing: _Pairing) -> str | None:
+    """Why two sides cannot be compared row by row; None where they can."""
+    first, *others = (*pairing.ours, *pairing.theirs)
+    if any(set(other.clip_ids) != set(first.clip_ids) for other in others):
+        return f"for it was scored on other clips than the reference ({len(first)} and {len(pairing.theirs[0])})"
+    for other in others:
+        shared = [target for target in first.targets if target in other.targets]
+        truths = first.columns(shared)[0], other.columns(shared)[0]
+        if not shared or other.groups != first.groups or not np.allclose(*truths, rtol=0, atol=_SAME_LABEL):
+            return "for its rows have other labels or groups than those of the reference"
     return None
-
-
-def _pairings(
-    found: Mapping[int, Predictions], reference: Mapping[int, Predictions]
-) -> list[tuple[list[Predictions], list[Predictions]]] | None:
-    """What is compared with what: all seeds together, or seed by seed where each has a corpus of its own.
-
-    None where each has and the two do not have the same seeds.
-    """
-    if all(_on_the_same_clips(runs) for runs in (found, reference)):
-        return [([*found.values()], [*reference.values()])]
-    if set(found) != set(reference):
-        return None
-    return [([found[seed]], [reference[seed]]) for seed in sorted(found)]
 
 
 def _on_the_same_clips(runs: Mapping[int, Predictions]) -> bool:
@@ -188,7 +202,7 @@ def _on_the_same_clips(runs: Mapping[int, Predictions]) -> bool:
 # === One row ===
 
 
-def _cell(key: str, found: _Measured, reference: _Measured | None) -> Cell:
+def _cell(key: str, found: _Measured, pairings: Sequence[_Pairing]) -> Cell:
     published = found.recipe.published
     rows, raw = _rows_of(key, found), _rows_of(key + RAW, found)
     cell = Cell(key, published.get(key), published.get(key + RAW))
@@ -207,7 +221,7 @@ def _cell(key: str, found: _Measured, reference: _Measured | None) -> Cell:
         high,
         statistics.stdev(ours) if len(ours) > 1 and all(map(math.isfinite, ours)) else None,
         min(row.num_rows for row in rows),
-        None if reference is None else _difference(key, found.predictions, reference.predictions),
+        _difference(key, pairings) if pairings else None,
     )
 
 
@@ -222,38 +236,21 @@ def _paired_metric(key: str) -> str | None:
     return metric if metric in METRICS else None
 
 
-def _difference(key: str, one: Mapping[int, Predictions], other: Mapping[int, Predictions]) -> Paired | None:
-    """Mean over the seeds of the one minus mean over the seeds of the other, on the same draws of groups.
+def _difference(key: str, pairings: Sequence[_Pairing]) -> Paired | None:
+    """Mean over our seeds minus mean over their seeds, on the same draws of groups.
 
     Where each seed has a corpus of its own, groups are drawn in each.
 
     None where the key is no metric of `METRICS`, or one of the two does not predict its target.
     """
     metric, target = _paired_metric(key), key.rpartition("_")[2]
-    pairings = _pairings(one, other) or []
-    (ours, *_), (theirs, *_) = pairings[0]
+    ours, theirs = pairings[0].ours[0], pairings[0].theirs[0]
     targets = [target]
     if target == _MEAN and ours.targets == theirs.targets:
         targets = list(ours.targets)
     if metric is None or not {*targets} <= {*ours.targets} & {*theirs.targets}:
         return None
-    parts = [_side_by_side(runs, reference_runs, targets) for runs, reference_runs in pairings]
-    truth, first, second = (np.concatenate(tables) for tables in zip(*parts, strict=True))
-    groups = np.concatenate([runs[0].groups for runs, _ in pairings])
-    corpora = np.repeat(np.arange(len(pairings)), [len(runs[0]) for runs, _ in pairings])
+    truth, first, second = (np.concatenate(parts) for parts in zip(*(p.tables(targets) for p in pairings), strict=True))
+    groups = np.concatenate([pairing.ours[0].groups for pairing in pairings])
+    corpora = np.repeat(np.arange(len(pairings)), [len(pairing.ours[0]) for pairing in pairings])
     return paired_bootstrap(truth, first, second, groups, metric, corpora=corpora)
-
-
-def _side_by_side(
-    runs: list[Predictions], reference_runs: list[Predictions], targets: list[str]
-) -> tuple[Floats, Floats, Floats]:
-    """Truth and what either says, as many columns of the one as of the other.
-
-    With 3 seeds of the one and 2 of the other, each is there twice or three times.
-    """
-    times = math.lcm(len(runs), len(reference_runs))
-
-    def table(found: list[Predictions]) -> Floats:
-        return np.tile(np.hstack([run.columns(targets)[1] for run in found]), times // len(found))
-
-    return np.tile(runs[0].columns(targets)[0], times), table(runs), table(reference_runs)

@@ -12,6 +12,10 @@ _STYLE = """
 tbody.reference { background: var(--marked); }
 tbody.phantom { color: var(--warm); }
 tbody.missing td { color: var(--quiet); }
+table { font-size: 0.84rem; }
+thead th { white-space: normal; vertical-align: bottom; }
+th, td, th[scope=row]:first-child { padding: 0.1rem 0.4rem; }
+th[scope=rowgroup] { max-width: 13rem; }
 """
 _HEADS = (
     "recipe",
@@ -23,7 +27,6 @@ _HEADS = (
     "less the reference",
     "p",
     "rows",
-    "seeds",
 )
 _NUM_LEFT = 2  # the first columns stand left
 
@@ -67,13 +70,14 @@ def _row_group(row: ComparedRow, compared: ComparedTable) -> str:
     name = f"{escape(row.label)}<br><code>{escape(row.recipe)}</code>"
     if row.is_phantom:
         name += f"<br>[{escape(row.dataset)}]"
+    if row.seeds:
+        name += f"<br>seeds {', '.join(map(str, row.seeds))}"
     lines = [f'<tbody class="{" ".join(state for state, holds in states.items() if holds)}">']
     for number, cell in enumerate(row.cells):
         head = f'<th scope="rowgroup" rowspan="{len(row.cells)}">{name}</th>' if number == 0 else ""
         published, ours, interval, p = cell_texts(cell, row, compared)
-        seeds = ", ".join(map(str, row.seeds)) if number == 0 else ""
         spread = "" if cell.spread is None else f"{cell.spread:.3f}"
-        texts = (published, ours, spread, interval, _difference(cell), p, row_count(cell), seeds)
+        texts = (published, ours, spread, interval, _difference(cell), p, row_count(cell))
         cells = "".join(f"<td>{escape(text)}</td>" for text in texts)
         lines.append(f'<tr>{head}<th scope="row">{escape(quantity(cell.key))}</th>{cells}</tr>')
     return "\n".join([*lines, "</tbody>"])

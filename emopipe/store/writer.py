@@ -169,7 +169,7 @@ class ShardWriter:
         digest.update(name, array)
 
     def _fit_chunks(self, group: h5py.Group) -> None:
-        """Store the fields again whose last chunk is mostly padding; HDF5 uses the room of the old ones again."""
+        """Store the fields again whose last chunk pads more than a tenth of their rows, in the room of the old ones."""
         padded = {}
         for name in field_names(group):
             num_rows, chunk_rows = len(group[name]), group[name].chunks[0]
