@@ -18,7 +18,10 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS_TABLES
-from sklearn.linear_model import RidgeCV
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from emopipe.bootstrap import Score
 from emopipe.config import FacesConfig
@@ -65,7 +68,7 @@ GRU_RATE = 0.03  # at it the SimpleRNN learns nothing, which keeps the rate of i
 STRIDE = 4
 SOUND = AudioRequest(spectrogram=spectrogram_for(LOG_MEL, window_s=0.05, hop_s=1 / FRAME_RATE, num_bands=64))
 NUM_EXCHANGES = 20
-RIDGE = np.logspace(-3, 5, 17)
+RIDGE = np.logspace(-2, 7, 10)  # penalties
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Study:
             "guard: ridge on mean colour, box and time": lambda: self._ridge(_appearance),
             "ridge on mean and spread of colour, box and time": lambda: self._ridge(_appearance_and_contrast),
             "guard: ridge on 8 x 8 crops": lambda: self._ridge(_thumbnail),
+            "ridge on 68 landmarks": lambda: self._ridge(_shape),
         }
 
     def prepare(self) -> None:
@@ -229,7 +233,7 @@ class Study:
         return np.array([[float(row[f"{target}_label"] or "nan") for target in TARGETS] for row in rows])
 
     def _ridge(self, describe: Callable[..., Floats]) -> tuple[Floats, Floats, Array]:
-        """Ridge regression on a description of single frames, its penalty chosen by leaving one out of training."""
+        """Ridge regression on a description of single frames, its penalty chosen by folds of training clips."""
         cache = Cache(self._bench.cache)
         plan = cached_plan(cache, "faces", "phantom", self.corpus, self._fingerprint)
         parts = []
@@ -244,17 +248,16 @@ class Study:
                 clip_id = clip.clip.clip_id
                 with cache.open(clip.record) as shard:
                     crop, valid = shard.crops(clip_id)
-                    rows = {name: shard.read(clip_id, name) for name in ("box", "time_s")}
+                    rows = {name: shard.read(clip_id, name) for name in ("box", "time_s", "landmarks", "transform")}
                 truth = clip.values if split == "train" else self._labels(clip_id)
                 valid = valid & np.isfinite(truth).all(axis=1)
                 inputs.append(describe(crop[valid], **{name: values[valid] for name, values in rows.items()}))
                 labels.append(truth[valid])
                 clips.append(np.repeat(clip_id, valid.sum()))
             parts.append([np.concatenate(each) for each in (inputs, labels, clips)])
-        (known, given, _), (unknown, truth, clip_of_row) = parts
-        mean, deviation = known.mean(axis=0), known.std(axis=0) + 1e-9
-        model = RidgeCV(RIDGE).fit((known - mean) / deviation, given)
-        return truth, model.predict((unknown - mean) / deviation), clip_of_row
+        (known, given, known_clips), (unknown, truth, clips) = parts
+        model = GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": RIDGE}, cv=GroupKFold(5))
+        return truth, model.fit(known, given, groups=known_clips).predict(unknown), clips
 
 
 def _unlike(texts: list[bytes], splits: Array, generator: np.random.Generator) -> Array:
@@ -280,7 +283,7 @@ def _unlike(texts: list[bytes], splits: Array, generator: np.random.Generator) -
     return min((order for order in drawn if (order != np.arange(len(texts))).all()), key=likeness)
 
 
-def _appearance(crops: Array, box: Floats, time_s: Floats) -> Floats:
+def _appearance(crops: Array, box: Floats, time_s: Floats, **_: Floats) -> Floats:
     """(N, 8): mean of each colour, the box's corners, time."""
     return np.concatenate([crops.mean(axis=(1, 2), dtype=np.float64), box, time_s[:, None]], axis=1)
 
@@ -294,6 +297,12 @@ def _thumbnail(crops: Array, **_: Floats) -> Floats:
     """(N, 192): the crops as means of 8 x 8 cells."""
     cells = crops.reshape(len(crops), 8, 12, 8, 12, 3).astype(np.float64)
     return cells.mean(axis=(2, 4)).reshape(len(crops), -1)
+
+
+def _shape(crops: Array, landmarks: Floats, transform: Floats, **_: Floats) -> Floats:
+    """(N, 136): the landmarks where they lie in the crop, in pixels."""
+    placed = np.einsum("nij,nkj->nki", transform[:, :, :2], landmarks) + transform[:, None, :, 2]
+    return placed.reshape(len(crops), -1).astype(np.float64)
 
 
 def main() -> None:
