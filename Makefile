@@ -76,11 +76,13 @@ demo: $(INSTALLED) ## The whole way from video to valence and arousal over time 
 # becomes of one; a smoke run begins afresh.
 define reproduce
 	@test -n '$(SMOKE)$(ROOT)' || { echo 'Where is the corpus? make $@ ROOT=DIR; or, to see that it runs: make $@ SMOKE=1'; exit 2; }
-	$(if $(SMOKE),rm -rf $(SMOKE_DIR)/$@)
-	status=0; for each in $(1); do \
+	$(if $(SMOKE),@rm -rf $(SMOKE_DIR)/$@)
+	@status=0; for each in $(1); do \
 	$(BIN)/emopipe reproduce $(2)/$${each%%:*} --root $(if $(SMOKE),$(SMOKE_DIR)/$@/data,'$(ROOT)')$${each#*:} \
 	$(if $(SMOKE),--smoke --cache $(SMOKE_DIR)/$@/cache --runs $(SMOKE_DIR)/$@/runs --results $(SMOKE_DIR)/$@/results) \
-	|| status=1; done; exit $$status
+	|| status=1; done; test $$status = 0 || echo 'Not every recipe ended well; what went wrong stands above.'; \
+	echo 'All of them in one table: $(BIN)/emopipe recipes compare $(2) $(if $(SMOKE),--results $(SMOKE_DIR)/$@/results)'; \
+	exit $$status
 endef
 
 reproduce-affwild2: $(INSTALLED) ## Run the paper's experiments on Aff-Wild2: ROOT=its folder, or SMOKE=1 to see that they run
