@@ -187,19 +187,20 @@ class Runner:
     """Runs command lines in a folder and keeps what came of them.
 
     Args:
-        work: the folder; kept rows lie in `rows.json` in it.
-        version: of the code; rows of another one are run again.
+        work: the folder; each version of the code begins with an empty one in it.
+        version: of the code.
     """
 
     def __init__(self, work: Path, version: str):
-        self._work, self._version, self._kept = work, version, work / "rows.json"
-        work.mkdir(parents=True, exist_ok=True)
+        self._work = work / version
+        self._kept = self._work / "rows.json"
+        self._work.mkdir(parents=True, exist_ok=True)
         self._rows: dict[str, dict[str, Any]] = json.loads(self._kept.read_text()) if self._kept.exists() else {}
 
     def run(self, name: str, command: str) -> dict[str, Any]:
         """Exit code, what was printed, and seconds of a command line; `name` tells it from another such line."""
         done = self._rows.get(f"{name}: {command}")
-        if done is None or done["code"] or done["version"] != self._version:
+        if done is None or done["code"]:
             variables = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
             start = time.perf_counter()
             result = subprocess.run(
@@ -207,7 +208,7 @@ class Runner:
             )
             seconds = round(time.perf_counter() - start, 1)
             out = result.stdout if result.returncode == 0 else result.stdout + result.stderr
-            done = {"code": result.returncode, "out": out, "seconds": seconds, "version": self._version}
+            done = {"code": result.returncode, "out": out, "seconds": seconds}
             self._rows[f"{name}: {command}"] = done
             write_whole(self._kept, json.dumps(self._rows).encode())
             print(f"{done['seconds']:>7} s  exit {done['code']}  {command[:120]}", flush=True)
@@ -277,8 +278,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="scratch folder, some 3 GB")
     parser.add_argument("--tests", type=Path, required=True, help="JUnit file of a run of all tests")
     arguments = parser.parse_args()
-    version = subprocess.run(["git", "rev-parse", "HEAD:emopipe", "HEAD:cli"], cwd=ROOT, capture_output=True, text=True,
-                             check=True).stdout  # fmt: skip
+    trees = subprocess.run(["git", "rev-parse", "HEAD:emopipe", "HEAD:cli"], cwd=ROOT, capture_output=True, text=True,
+                           check=True).stdout  # fmt: skip
+    version = "-".join(tree[:10] for tree in trees.split())
     runner, tests = Runner(arguments.work.resolve(), version), tests_of(arguments.tests)
     header = ["capability", "command", "tests", "measured"]
     parts = [HEAD_OF_PAGE.format(date=utc_now()[:10], cores=machine()["cores"])]
