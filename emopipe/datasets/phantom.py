@@ -1,5 +1,6 @@
 """The phantom corpus as a dataset: reads `phantom.json` and hands over to the adapter of its layout."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,19 @@ def read_record(root: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise _unlike(path) from error
     raise _unlike(path)
+
+
+def faceless_clips(root: Path) -> set[str]:
+    """Ids of the clips of a phantom corpus that show nobody, on purpose; none of stills."""
+
+    def shows_nobody(clip_id: str) -> bool:
+        path = root / TRUTH_FOLDER / f"{clip_id}.csv"
+        if not path.exists():
+            return False
+        with path.open(newline="") as file:
+            return all(row["face_visible"] == "0" for row in csv.DictReader(file))
+
+    return set(filter(shows_nobody, read_record(root)["clips"]))
 
 
 def _unlike(path: Path) -> ManifestError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emopipe.datasets.adapter import resolve_root
-from emopipe.datasets.phantom import SETTINGS_FILE
+from emopipe.datasets.phantom import SETTINGS_FILE, faceless_clips
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.errors import ConfigError
 from emopipe.plots.scores import confusion_figure, save_figure
@@ -29,7 +29,8 @@ class RecipeResult:
         rows: of the table, those with a published number first.
         table: the csv file.
         figures: pictures beside it.
-        failed: clips that stage one could not make; the scores are without them.
+        failed: clips that stage one could not make, but for generated ones that show nobody; the scores are without
+            them.
         notes: what the user is to be told.
         predictions: the csv file of the scored rows; None where the experiment keeps none.
     """
@@ -127,10 +128,12 @@ def run_recipe(
     """
     progress = progress or Progress()
     roots = recipe_roots(recipe, root)
+    faceless: set[str] = set()
     if recipe.is_smoke:
         for dataset, settings in recipe.phantoms.items():
             progress.say(f"Generated corpus in {roots[dataset]}:")
             _phantom(roots[dataset], settings, workers)
+            faceless |= faceless_clips(roots[dataset])
     bench = Bench(roots, cache, runs, workers, progress)
     outcome = recipe.experiment.run(bench)
     rows, table, predictions = write_outcome(recipe, outcome, results)
@@ -139,7 +142,10 @@ def run_recipe(
         figures.append(table.with_name(f"{table.stem}_confusion.png"))
         title = f"{recipe.name}, {rows[0].dataset}"
         save_figure(confusion_figure(outcome.confusion, outcome.classes, title=title), figures[0])
-    return RecipeResult(recipe, rows, table, tuple(figures), tuple(sorted(bench.failed)), outcome.notes, predictions)
+    failed, notes = tuple(sorted(bench.failed - faceless)), outcome.notes
+    if bench.failed & faceless:
+        notes += (f"{', '.join(sorted(bench.failed & faceless))}: shows nobody, as the generated corpus has it.",)
+    return RecipeResult(recipe, rows, table, tuple(figures), failed, notes, predictions)
 
 
 def write_outcome(recipe: Recipe, outcome: Outcome, results: Path) -> tuple[tuple[ResultRow, ...], Path, Path | None]:

@@ -11,7 +11,7 @@ from emopipe_cli.phantom import phantom as phantom_command
 
 from emopipe.datasets.adapter import load_adapter
 from emopipe.datasets.omg_lists import official_rows, source_disjoint, source_of
-from emopipe.datasets.phantom import Phantom
+from emopipe.datasets.phantom import Phantom, faceless_clips
 from emopipe.datasets.phantom_cast import performance_of
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.datasets.phantom_utterances import durations, utterances
@@ -142,6 +142,7 @@ def test_one_utterance_shows_nobody_and_one_has_no_media(corpus):
     assert [(clip.split, clip.clip_id) for clip in faceless] == [
         ("dev", "/".join(official_rows(corpus, "dev")[-2]).removesuffix(".mp4"))
     ]
+    assert faceless_clips(corpus) == {faceless[0].clip_id}
     assert [note for note in manifest.notes if note.startswith("dev")] == [
         f"dev: {len(official_rows(corpus, 'dev')) - 1} of {len(official_rows(corpus, 'dev'))} utterances have media."
     ]
