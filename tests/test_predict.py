@@ -197,6 +197,26 @@ def test_the_overlay_is_the_video_with_something_drawn_in(made, predictor, tmp_p
     assert 0.005 < changed < 0.4
 
 
+def test_the_options_of_the_commands_arrive(made, call, tmp_path):
+    pair = next(made.corpus.rglob("video1.mp4"))
+    sides = {}
+    for side in ("left", "right"):
+        folder = tmp_path / side
+        done = call("predict", made.head, pair, "--out", folder, "--side", side, "--fill", "linear", "--overlay")
+        assert done.code == 0
+        sides[side] = rows_of(folder / "video1.csv")
+        assert probe(folder / "video1_overlay.mp4").num_frames == len(sides[side])
+        assert {row["how"] for row in sides[side]} == {"window", "interpolated"}
+    left, right = (numbers(rows, "valence", "arousal") for rows in sides.values())
+    assert np.abs(left - right).max() > 10 * TOLERANCE
+    run = tmp_path / "run"
+    shutil.copytree(made.head, run)
+    assert call("evaluate", run, "--cache", made.cache, "--split", "train", "--fill", "linear").code == 0
+    stored = rows_of(run / "predictions" / "train.csv", "video1_right")
+    assert [row["how"] for row in stored] == [row["how"] for row in sides["right"]]
+    assert np.abs(numbers(stored, "valence", "arousal") - right).max() <= TOLERANCE
+
+
 def test_one_bad_video_does_not_stop_the_others(made, call, tmp_path):
     (tmp_path / "notes.mp4").write_text("no video")
     done = call("predict", made.head, tmp_path / "notes.mp4", tmp_path / "gone.mp4", made.dev_video,
