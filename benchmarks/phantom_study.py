@@ -135,7 +135,7 @@ class Study:
         config: TrainCnnConfig = replace(recipe.experiment.cnn, seed=self._seed, **CNN)
         return trained_cnn(self._bench, "phantom", self._fingerprint, config)
 
-    def _features(self, which: str) -> tuple[str, Path]:
+    def _features(self, which: str) -> str:
         if which == "random":
             spec = ExtractSpec(
                 "phantom", self.corpus, self._bench.cache, FACES, BackboneRequest("khorrami", "none", ("dense",))
@@ -143,16 +143,15 @@ class Study:
             extract(spec)
             records = Cache(self._bench.cache).records("features")
             found = {r.header.fingerprint for r in records if r.header.what == "khorrami"}
-            return found.pop(), Path("random")
-        run = self._cnn(which)
-        return cached_features(self._bench, "phantom", FACES, run, ("dense",)), run
+            return found.pop()
+        return cached_features(self._bench, "phantom", FACES, self._cnn(which), ("dense",))
 
     def _head(
         self, recipe: Recipe, which: str = "subset 3", bench: Bench | None = None, seed: int | None = None
     ) -> Path:
-        features, cnn = self._features(which)
+        features = self._features(which)
         settings = replace(self._settings(recipe), seed=self._seed if seed is None else seed)
-        return trained_rnn(bench or self._bench, "phantom", features, cnn, settings)
+        return trained_rnn(bench or self._bench, "phantom", settings, features)
 
     def _settings(self, recipe: Recipe) -> TrainRnnConfig:
         rnn: TrainRnnConfig = recipe.experiment.rnn
@@ -163,15 +162,15 @@ class Study:
     def _sound_head(self, recipe: Recipe) -> Path:
         """A head on the sound alone, a window of sound for every frame."""
         config = replace(self._settings(recipe), standardise=True, audio=cached_audio(self._bench, "phantom", SOUND))
-        return trained_rnn(self._bench, "phantom", "", Path("sound"), config)
+        return trained_rnn(self._bench, "phantom", config)
 
     def _both_heads(self, recipe: Recipe) -> Path:
         """A head on the features of the faces and the sound of every frame."""
-        (features, cnn), settings = self._features("subset 3"), self._settings(recipe)
+        features, settings = self._features("subset 3"), self._settings(recipe)
         both = MultimodalHeadConfig("gru", units_of_layers(settings.layers), dropout=0.0)
         audio = cached_audio(self._bench, "phantom", SOUND)
         config = replace(settings, multimodal=both, standardise=True, audio=audio)
-        return trained_rnn(self._bench, "phantom", features, cnn, config)
+        return trained_rnn(self._bench, "phantom", config, features)
 
     def _exchanged(self) -> tuple[Floats, Floats, Array]:
         """Predictions of heads on the same features whose labels, for training and for dev, are those of other clips.

@@ -24,12 +24,15 @@ _EXAMPLES = (
 @click.option("--overlay", is_flag=True, help="Also write <stem>_overlay.mp4 with face and predictions drawn in.")
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
               help="Which of two people is meant.  [default: the one who is seen most]")  # fmt: skip
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=None, metavar="RATE",
+              help="Frames per second of folders of official crops.  [default: that given in training]")  # fmt: skip
 @fill_option
 @device_option
 @json_option
 def predict(
-    run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fill: Any, device: Any, as_json: bool
-) -> None:
+    run: Path, media: tuple[Path, ...], out: Path, overlay: bool, side: Any, fps: float | None, fill: Any, device: Any,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Predict videos or sound files (MEDIA...) with a RUN of train-rnn, train-cnn or fuse, from their own faces and
     sound on.
 
@@ -47,7 +50,7 @@ def predict(
     bar = Bar()
     try:
         predictor = load_predictor(run, device=device)
-        files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
+        files = predict_files(predictor, media, out, side=side or "", fill=fill, fps=fps, overlay=overlay, progress=bar)
         outcomes = list(files)
     finally:
         bar.close()

@@ -4,12 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 from emopipe.errors import ManifestError, StorageError
 
 MEBIBYTE = 1 << 20
+_DAY_S = 86400.0
 
 
 def sha256_of_file(path: Path) -> str:
@@ -45,8 +48,35 @@ def media_identity(path: Path) -> str:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is written before it gets its name: same folder, hidden, one per process."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Where a file is written before it gets its name: same folder, hidden, one per process of any machine."""
+    return path.with_name(f".{path.name}.{_this_process()}.partial")
+
+
+def is_abandoned(partial: Path) -> bool:
+    """Whether nobody writes a partial file any more: its process on this machine is gone, or a day has passed."""
+    owner = partial.name.split(".")[-2]
+    host, _, pid = owner.rpartition("-")
+    if not pid.isdigit():
+        return False
+    if host != _host():
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - partial.stat().st_mtime > _DAY_S
+        return False
+    try:
+        os.kill(int(pid), 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False  # somebody else's, and alive
+    return False
+
+
+def _this_process() -> str:
+    return f"{_host()}-{os.getpid()}"
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "_").replace("/", "_")
 
 
 def write_whole(path: Path, data: bytes) -> None:

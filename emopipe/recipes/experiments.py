@@ -70,7 +70,7 @@ class FrameExperiment:
         run = trained_cnn(bench, self.dataset, faces, self.cnn)
         if self.rnn is not None:
             features = cached_features(bench, self.dataset, self.faces, run, self.taps)
-            run = trained_rnn(bench, self.dataset, features, run, self.rnn)
+            run = trained_rnn(bench, self.dataset, self.rnn, features)
         bench.progress.say(f"Scoring {run} on split '{self.split}' of {self.dataset}.")
         found = _predictions(bench, run, self.dataset, self.split, self.fill)
         return _outcome(run, score(found))

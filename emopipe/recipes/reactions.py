@@ -19,7 +19,7 @@ from emopipe.recipes.steps import (
     cached_features,
     frozen_features,
     trained_cnn,
-    trained_head,
+    trained_rnn,
 )
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
@@ -114,7 +114,7 @@ class ReactionExperiment:
         runs, found = [], []
         for rnn in self.fold_configs:
             features = frozen or self._fine_tuned_features(bench, rnn)
-            runs.append(trained_head(bench, self.dataset, replace(rnn, audio=audio), features))
+            runs.append(trained_rnn(bench, self.dataset, replace(rnn, audio=audio), features))
             found.append(self._predicted(bench, runs[-1]))
         bench.progress.say(f"Scoring {len(runs)} {'run' if len(runs) == 1 else 'runs'} on split '{self.split}'.")
         return _outcome(runs, found)

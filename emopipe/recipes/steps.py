@@ -13,7 +13,6 @@ from emopipe.config import FacesConfig, fingerprint, to_dict
 from emopipe.errors import WeightsError
 from emopipe.models.bundle import open_run
 from emopipe.models.spectrogram_cnn import AudioRequest
-from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.extract import extract
 from emopipe.stages.progress import Progress
@@ -22,6 +21,7 @@ from emopipe.stages.spec import BackboneRequest, ExtractSpec, make_plan
 from emopipe.stages.train_cnn import train_cnn
 from emopipe.stages.train_rnn import train_rnn
 from emopipe.stages.training_frames import load_frames
+from emopipe.stages.training_windows import windows_identity
 from emopipe.store.cache import Cache
 
 MOBILENETV2_VARIABLE = "EMOPIPE_MOBILENETV2"
@@ -133,36 +133,21 @@ def trained_cnn(bench: Bench, dataset: str, faces: str, config: TrainCnnConfig) 
     return run
 
 
-def trained_rnn(bench: Bench, dataset: str, features: str, cnn: Path, config: TrainRnnConfig) -> Path:
-    """Train a head on the features of that fingerprint, or find it trained; returns its run folder."""
-    # The CNN's folder is named after frames and labels, the features' fingerprint covers its weights; a run to begin
-    # with is named after all that decides it.
-    named = {**to_dict(config), "init": Path(config.init).name}
-    run = bench.runs / f"rnn-{fingerprint(dataset, named, cnn.name, features)[:12]}"
-    if is_finished(run):
-        bench.progress.say(f"{run}: is trained already.")
-        return run
-    return _trained_on(bench, dataset, features, run, config)
-
-
-def trained_head(bench: Bench, dataset: str, config: TrainRnnConfig, features: str = "") -> Path:
-    """Train a head on a corpus whose clips have one label each, or find it trained; returns its run folder.
+def trained_rnn(bench: Bench, dataset: str, config: TrainRnnConfig, features: str = "") -> Path:
+    """Train a head, or find it trained; returns its run folder, named after its settings, the rows and their labels.
 
     Args:
         bench, dataset: where, on what.
         config: how; its `audio` is the fingerprint of features of sound, for a head that reads them.
         features: fingerprint of features of faces; "" for a head on sound alone.
     """
-    kind, wanted = ("features", features) if features else ("audio", config.audio)
-    said = _labels(bench, dataset, config.task, kind, wanted)
-    run = bench.runs / f"rnn-{fingerprint(dataset, to_dict(config), features, said)[:12]}"
+    identity = windows_identity(config, Cache(bench.cache), dataset, bench.roots[dataset], features)
+    # A run to begin with is named after all that decides it.
+    named = {**to_dict(config), "init": Path(config.init).name}
+    run = bench.runs / f"rnn-{fingerprint(dataset, named, features, identity)[:12]}"
     if is_finished(run):
         bench.progress.say(f"{run}: is trained already.")
         return run
-    return _trained_on(bench, dataset, features, run, config)
-
-
-def _trained_on(bench: Bench, dataset: str, features: str, run: Path, config: TrainRnnConfig) -> Path:
     bench.progress.say(f"Training {run}:")
     train_rnn(
         config,
@@ -174,18 +159,6 @@ def _trained_on(bench: Bench, dataset: str, features: str, run: Path, config: Tr
         progress=bench.progress,
     )
     return run
-
-
-def _labels(bench: Bench, dataset: str, task: str | None, kind: str, wanted: str) -> str:
-    """Digest of the clips of a corpus, their splits, and what is said of each as a whole."""
-    plan = cached_plan(Cache(bench.cache), kind, dataset, bench.roots[dataset], wanted)
-    task = task or plan.adapter.tasks[0]
-    said = [
-        [planned.clip.split, planned.key(kind), plan.adapter.read_labels(planned.clip, task).values.tolist()]
-        for planned in plan.clips
-        if task in planned.clip.annotations
-    ]
-    return fingerprint(said)
 
 
 def is_finished(run: Path) -> bool:

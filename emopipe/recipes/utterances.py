@@ -92,13 +92,13 @@ class UtteranceExperiment:
             cached_faces(bench, self.dataset, self.faces)
             features = cached_features(bench, self.pretrain, self.faces, cnn, taps)
             # The head's own folds divide the utterances.
-            before = trained_rnn(bench, self.pretrain, features, cnn, replace(rnn, folds=self.pretrain_folds))
+            before = trained_rnn(bench, self.pretrain, replace(rnn, folds=self.pretrain_folds), features)
             rnn = replace(rnn, init=str(before))
         features = cached_features(bench, self.dataset, self.faces, cnn, taps)
         if self.end_to_end_rate is None:
-            return trained_rnn(bench, self.dataset, features, cnn, rnn)
+            return trained_rnn(bench, self.dataset, rnn, features)
         together = replace(rnn, end_to_end=True, learning_rate=self.end_to_end_rate)
-        return trained_rnn(bench, self.dataset, features, cnn, together)
+        return trained_rnn(bench, self.dataset, together, features)
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,13 @@ def cached_plan(
         folds: how a corpus without splits is divided; None to leave it as it is.
 
     Raises:
-        ConfigError: the cache holds no such set, or several; the message lists them.
+        ConfigError: the cache holds no such set, or several, or one of several roots and `root` is None; the message
+            lists them.
         ManifestError: the corpus is not where it should be.
     """
     record = _only_set(cache, kind, dataset, wanted)
+    if root is None:
+        _require_one_root(cache, record)
     spec = ExtractSpec.from_request(record.request)
     faces, features, audio = _headers(record.header)
     config = spec.faces if faces is None else FacesConfig(**faces.config["faces"])
@@ -73,6 +76,20 @@ def _listed(sets: Mapping[tuple[str, str], ShardRecord]) -> str:
     return ", ".join(
         f"{name} {record.header.what} {mark[:10]}" for (name, mark), record in sorted(sets.items(), key=str)
     )
+
+
+def _require_one_root(cache: Cache, record: ShardRecord) -> None:
+    """Refuse to guess between corpora of one name and the same settings that were cached from several folders."""
+    roots = {
+        str(Path(other.request["root"]).resolve())
+        for other in cache.records(record.header.kind, record.header.fingerprint)
+        if other.request.get("dataset") == record.request.get("dataset") and other.request.get("root")
+    }
+    if len(roots) > 1:
+        raise ConfigError(
+            f"{cache.folder}: holds '{record.request.get('dataset')}' from several folders: {', '.join(sorted(roots))}."
+            "\nSay which is meant with --root."
+        )
 
 
 def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> ShardRecord:

@@ -1,5 +1,6 @@
 """The cached clips of a split together with their labels."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -67,6 +68,15 @@ class LabelledSplit:
     clips: tuple[LabelledClip, ...]
     notes: tuple[str, ...]
     of_clips: bool = False
+
+    def digest(self) -> str:
+        """SHA-256 of the rows and their labels, so that a run is not taken for one on others."""
+        digest = hashlib.sha256()
+        for clip in self.clips:
+            digest.update(f"{clip.entry.clip_id}\0{clip.entry.sha256}\n".encode("utf-8", "surrogateescape"))
+            digest.update(clip.valid.tobytes())
+            digest.update(np.ascontiguousarray(clip.values[clip.valid]).tobytes())
+        return digest.hexdigest()
 
 
 def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str | None = None) -> LabelledSplit:

@@ -84,7 +84,13 @@ class Predictor:
             self._head = load_network(self.trained.run.network)
 
     def predict(
-        self, media: Path, *, side: Side = "", fill: Fill = "short", progress: Progress | None = None
+        self,
+        media: Path,
+        *,
+        side: Side = "",
+        fill: Fill = "short",
+        fps: float | None = None,
+        progress: Progress | None = None,
     ) -> Prediction:
         """Predict every frame of a video, or of a picture; for a run on sound alone, every window of a recording.
 
@@ -93,13 +99,20 @@ class Predictor:
                 alone, a sound file or a video.
             side: which of two people is meant, "" for the one who is seen most.
             fill: see `window_predictions`.
+            fps: frames per second of a folder of crops, which has no times of its own; None for that of training.
             progress: told of finished frames.
 
+        Returns:
+            A row per frame, or per window of sound, and what is said of the recording as a whole.
+
         Raises:
-            MediaError: it cannot be decoded, or holds no frame or no sound.
+            MediaError: it cannot be decoded, holds no frame or no sound, is no recording for such a run, or is a folder
+                of crops whose rate nobody says.
+            FaceError: the detector fails.
+            ConfigError: `fps` is given for what has times of its own.
         """
         trained = self.trained
-        found = self._senses.read(media, side, progress or Progress())
+        found = self._senses.read(media, side, progress or Progress(), fps)
         table = found.table(as_cached=trained.reads != "faces")
         if self._head is None or trained.window is None:
             values, how = frame_predictions(table, fill)
@@ -132,10 +145,16 @@ class FusionPredictor:
         self.trained = seeing[0] if seeing else self._members[0].trained
 
     def predict(
-        self, media: Path, *, side: Side = "", fill: Fill = "short", progress: Progress | None = None
+        self,
+        media: Path,
+        *,
+        side: Side = "",
+        fill: Fill = "short",
+        fps: float | None = None,
+        progress: Progress | None = None,
     ) -> Prediction:
         """As `Predictor.predict`; every member looks at the video itself."""
-        found = [member.predict(media, side=side, fill=fill, progress=progress) for member in self._members]
+        found = [member.predict(media, side=side, fill=fill, fps=fps, progress=progress) for member in self._members]
         first = next((each for each in found if not each.of_sound), found[0])
         values, how = _averaged(found, first, self._weights)
         wholes = [each.whole for each in found if each.whole is not None]
@@ -188,6 +207,7 @@ def predict_files(
     *,
     side: Side = "",
     fill: Fill = "short",
+    fps: float | None = None,
     overlay: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
@@ -209,7 +229,7 @@ def predict_files(
     progress.begin(len(media))
     for path in media:
         try:
-            found = predictor.predict(path, side=side, fill=fill, progress=progress)
+            found = predictor.predict(path, side=side, fill=fill, fps=fps, progress=progress)
             table = out / f"{path.stem}.csv"
             frames = table if found.whole is None else out / f"{path.stem}_frames.csv"
             write_whole(frames, to_csv(found, predictor.trained.classes).encode())

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.datasets.listing import sound_stem
-from emopipe.errors import EmptyMediaError, MediaError, RunError
+from emopipe.errors import ConfigError, EmptyMediaError, MediaError, RunError
 from emopipe.faces.landmark_vector import landmark_vector
 from emopipe.media.images import PICTURE_SUFFIXES
 from emopipe.models.rows import Rows
@@ -101,24 +101,29 @@ class Senses:
             self._network = trained.feature_network(device)
             self._tap_sizes = tap_sizes(self._network)
 
-    def read(self, media: Path, side: Side, progress: Progress) -> Recording:
+    def read(self, media: Path, side: Side, progress: Progress, fps: float | None = None) -> Recording:
         """The rows of a recording.
 
         Args:
-            media: as in `Predictor.predict`.
+            media, fps: as in `Predictor.predict`.
             side: which of two people is meant.
             progress: told of finished rows.
 
         Raises:
-            MediaError: it cannot be decoded, holds no frame or no sound, or is no recording for such a run.
+            MediaError: it cannot be decoded, holds no frame or no sound, or is no recording for such a run; a folder
+                of crops whose rate nobody says.
+            ConfigError: a rate is given for what has times of its own.
         """
+        if fps is not None and not media.is_dir():
+            raise ConfigError(f"--fps: is for folders of official crops. {media} has times of its own; leave it out.")
         if self._trained.faces is None and self._ears is not None:
             return self._heard(media, self._ears, progress)
-        seen = self._seen(clip_of(media, self._trained, side), progress)
+        seen = self._seen(clip_of(media, self._trained, side), progress, fps)
         return seen if self._ears is None else self._with_sound(seen, self._ears)
 
-    def _seen(self, clip: Clip, progress: Progress) -> Recording:
+    def _seen(self, clip: Clip, progress: Progress, fps: float | None) -> Recording:
         config = self._trained.faces_config
+        config = config if fps is None else replace(config, fps=fps)
         source = open_source(clip, config, None)
         faces: list[tuple[Floats, Floats, Floats]] = []
         chunks = face_chunks(clip, source, config, self._engines, StepClock())

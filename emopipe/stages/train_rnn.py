@@ -306,6 +306,7 @@ def settings_of(config: TrainRnnConfig, loss: str, data: TrainingWindows) -> dic
         "audio_settings": sound.config if sound else {},
         "clips": data.clips,
         "clip_ids": data.clip_ids,
+        **data.identity,
     }
 
 

@@ -1,6 +1,5 @@
 """Which frames a CNN is trained and judged on: cached, labelled, balanced, and fit to learn from."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from emopipe.models.balance import balance
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.crop_source import FrameTable
-from emopipe.stages.labelled import LabelledSplit, labelled_clips
+from emopipe.stages.labelled import labelled_clips
 from emopipe.stages.spec import Plan
 from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
@@ -88,7 +87,7 @@ def load_frames(config: TrainCnnConfig, cache: Cache, dataset: str, root: Path, 
         task=train.task,
         targets=targets,
         classes=train.classes,
-        identity={"faces": plan.faces.fingerprint, "train_frames": _digest(train), "dev_frames": _digest(dev)},
+        identity={"faces": plan.faces.fingerprint, "train_frames": train.digest(), "dev_frames": dev.digest()},
         counts={"train_before_balancing": len(everything), "train": len(table), "dev": len(tables[1])},
         planes=planes,
         ceiling=ceiling,
@@ -114,13 +113,3 @@ def _with_targets(table: FrameTable, columns: list[int], num_classes: int) -> Fr
     if num_classes:
         return replace(table, targets=one_hot(table.targets[:, 0], num_classes))
     return replace(table, targets=table.targets[:, columns])
-
-
-def _digest(split: LabelledSplit) -> str:
-    """Digest of crops and labels, so that a run is not gone on with on others."""
-    digest = hashlib.sha256()
-    for clip in split.clips:
-        digest.update(f"{clip.entry.clip_id}\0{clip.entry.sha256}\n".encode("utf-8", "surrogateescape"))
-        digest.update(clip.valid.tobytes())
-        digest.update(np.ascontiguousarray(clip.values[clip.valid]).tobytes())
-    return digest.hexdigest()

@@ -52,6 +52,7 @@ class TrainingWindows:
         classes: their names; () for numbers.
         of_clips: whether labels are of clips as a whole, so that clips are what is judged.
         columns: tap -> numbers per frame, in the order of the table; {} where the columns are pixels.
+        identity: what decides, beside the settings, which rows and labels these are.
         clips, clip_ids: split -> keys of its clips in the cache, and their names.
         counts: windows of both splits, and of the training split before balancing.
         notes: what the user is to be told.
@@ -65,6 +66,7 @@ class TrainingWindows:
     classes: tuple[str, ...]
     of_clips: bool
     columns: dict[str, int]
+    identity: dict[str, str]
     clips: dict[str, list[str]]
     clip_ids: dict[str, list[str]]
     counts: dict[str, int]
@@ -93,11 +95,7 @@ def load_windows(
         ConfigError: nothing is cached, or a name is unknown.
         RecordError: a valid row of features is not finite.
     """
-    plan = _plan(config, cache, dataset, root, features)
-    require_splits(plan.manifest)
-    kind: Kind = "faces" if config.end_to_end else "audio" if plan.features is None else "features"
-    train, dev = (labelled_clips(plan, cache, kind, name, config.task)
-                  for name in (config.train_split, config.dev_split))  # fmt: skip
+    plan, kind, train, dev = _labelled(config, cache, dataset, root, features)
     check_task(train, dev, config.targets)
     _check_labels(config, train, dev)
     targets = config.targets or train.targets
@@ -141,11 +139,36 @@ def load_windows(
         classes=train.classes,
         of_clips=train.of_clips and dev.of_clips,
         columns=columns,
+        identity=_identity(train, dev),
         clips={split.split: [clip.entry.key for clip in split.clips] for split in (train, dev)},
         clip_ids={split.split: [clip.clip.clip_id for clip in split.clips] for split in (train, dev)},
         counts={"train": len(kept.plan), "train_before_balancing": len(everything.plan), "dev": len(judged.plan)},
         notes=tuple(notes),
     )
+
+
+def windows_identity(
+    config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path | None, features: str = ""
+) -> dict[str, str]:
+    """The `identity` of what `load_windows` would load, which takes reading the labels alone; the same errors."""
+    _, _, train, dev = _labelled(config, cache, dataset, root, features)
+    return _identity(train, dev)
+
+
+def _identity(train: LabelledSplit, dev: LabelledSplit) -> dict[str, str]:
+    return {"train_rows": train.digest(), "dev_rows": dev.digest()}
+
+
+def _labelled(
+    config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path | None, features: str
+) -> tuple[Plan, Kind, LabelledSplit, LabelledSplit]:
+    """The corpus, which rows are read, and the clips of both splits."""
+    plan = _plan(config, cache, dataset, root, features)
+    require_splits(plan.manifest)
+    kind: Kind = "faces" if config.end_to_end else "audio" if plan.features is None else "features"
+    train, dev = (labelled_clips(plan, cache, kind, name, config.task)
+                  for name in (config.train_split, config.dev_split))  # fmt: skip
+    return plan, kind, train, dev
 
 
 def _plan(config: TrainRnnConfig, cache: Cache, dataset: str | None, root: Path | None, features: str) -> Plan:

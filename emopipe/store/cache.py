@@ -8,6 +8,7 @@ What lies where:
     <cache>/weights/<digest>.keras <cache>/media.jsonl
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emopipe.errors import CorruptShardError, ShardError, ShardMismatchError, ShardVersionError
-from emopipe.files import media_identity, sha256_of_file, storage_error, write_json
+from emopipe.errors import CorruptShardError, ShardError, ShardMismatchError, ShardVersionError, StorageError
+from emopipe.files import is_abandoned, media_identity, sha256_of_file, storage_error, write_json
 from emopipe.store.claims import Claims
-from emopipe.store.layout import ClipEntry, ShardHeader
+from emopipe.store.layout import ClipEntry, ShardHeader, is_shard_name
 from emopipe.store.ledger import Ledger
 from emopipe.store.reader import ShardReader
 from emopipe.store.writer import ShardWriter, write_record
@@ -165,17 +166,22 @@ class Cache:
     def adopt(self) -> list[Path]:
         """Write the commit records of sound shards that have none, because a kill came between the two files.
 
-        A shard without a record that is not sound is deleted: nothing can refer to it. Returns the adopted shards.
+        A shard without a record whose bytes can be read and are not sound is deleted: nothing can refer to it. Files
+        of other names, of newer formats, and what cannot be read now, are left alone. Returns the adopted shards.
         """
         adopted = []
         for path in sorted(self.folder.glob("*.h5")):
-            if path.with_suffix(".json").exists():
+            if path.with_suffix(".json").exists() or not is_shard_name(path.name):
                 continue
             try:
                 with ShardReader(path) as reader:
                     header, request, entries = reader.header, reader.request, reader.entries()
                     is_sound = all(reader.sha256(entry.clip_id) == entry.sha256 for entry in entries)
+            except ShardVersionError:
+                continue
             except CorruptShardError:
+                if not _is_readable(path):
+                    continue
                 is_sound = False
             if is_sound:
                 write_record(path, header, entries, request, sha256_of_file(path))
@@ -192,13 +198,10 @@ class Cache:
         self._records[path.name] = replace(record, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
     def remove_partials(self) -> list[Path]:
-        """Delete partial files whose process is gone; returns what was deleted."""
-        gone = []
-        for path in sorted(self.folder.glob(".*.partial")):
-            pid = path.name.split(".")[-2]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                path.unlink(missing_ok=True)
-                gone.append(path)
+        """Delete partial files that nobody writes any more; returns what was deleted."""
+        gone = [path for path in sorted(self.folder.glob(".*.partial")) if is_abandoned(path)]
+        for path in gone:
+            path.unlink(missing_ok=True)
         return gone
 
     def media_identity(self, path: Path, *, remember: bool = True) -> str:
@@ -271,7 +274,13 @@ def _damage(record: ShardRecord) -> Damage | None:
     except FileNotFoundError:
         return Damage(record, record.entries, "the file is gone")
     except OSError as error:
-        return Damage(record, record.entries, f"it cannot be read ({error.strerror})")
+        if error.errno == errno.EIO:
+            return Damage(record, record.entries, f"it cannot be read ({error.strerror})")
+        # No right to it, too many open files, a server that is away: nothing is known of its bytes.
+        raise StorageError(
+            f"{record.path}: cannot be read ({error.strerror}). Expected a readable shard; nothing was changed.",
+            path=record.path,
+        ) from error
     lost, reasons = [], []
     try:
         with ShardReader(record.path) as reader:
@@ -289,6 +298,15 @@ def _damage(record: ShardRecord) -> Damage | None:
     if record.sha256 and not lost:
         reasons = ["bytes outside the arrays of its clips changed"]
     return Damage(record, tuple(lost), "; ".join(reasons)) if reasons else None
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether every byte of a file can be read, so that what is wrong with it is its content."""
+    try:
+        sha256_of_file(path)
+    except OSError:
+        return False
+    return True
 
 
 def _copy_clip(reader: ShardReader, writer: ShardWriter, entry: ClipEntry) -> None:

@@ -5,6 +5,7 @@ claims of its process every few seconds; a claim that was not touched for a minu
 gone, is stale and may be taken over.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,7 +13,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from emopipe.errors import StorageError
@@ -68,13 +68,15 @@ class Claims:
         for key in keys:
             if key in self._held:
                 self._held.discard(key)
-                self._path(key).unlink(missing_ok=True)
+                with self._lock(), contextlib.suppress(FileNotFoundError):
+                    # After this process was suspended for a minute it may be another's.
+                    if self._path(key).read_text() == _owner():
+                        self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.claim"
 
     def _create(self, key: str) -> bool:
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "start": _process_start(os.getpid())}
         try:
             descriptor = os.open(self._path(key), os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
@@ -83,7 +85,7 @@ class Claims:
             raise storage_error(self._path(key), error) from error
         try:
             with os.fdopen(descriptor, "w") as file:
-                json.dump(owner, file)
+                file.write(_owner())
         except OSError as error:
             self._path(key).unlink(missing_ok=True)
             raise storage_error(self._path(key), error) from error
@@ -105,7 +107,7 @@ class Claims:
             self._path(key).unlink(missing_ok=True)
             return True
 
-    @contextmanager
+    @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         path = self._folder / ".lock"
         try:
@@ -123,6 +125,11 @@ class Claims:
                     os.utime(self._path(key))
                 except OSError:
                     continue  # released, or taken over after this process was suspended for a minute
+
+
+def _owner() -> str:
+    """This process, as its claims name it."""
+    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": _process_start(os.getpid())})
 
 
 def _is_stale(path: Path) -> bool:

@@ -9,6 +9,7 @@ each, and the attributes ``clip`` (JSON: the fields of `ClipEntry`), ``key`` and
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ import hdf5plugin
 import numpy as np
 
 from emopipe.typing import Array
+
+_SHARD_NAME = re.compile(r"(faces|features|audio)-.+-[0-9a-f]{10}-[0-9a-f]{12}\.h5")
 
 ENCODING_VERSION = "1"
 LARGEST_FLOAT16 = 60_000.0  # float16 ends at 65,504; headroom so that later arithmetic in it does not overflow
@@ -123,6 +126,11 @@ def shard_stem(header: ShardHeader, keys: tuple[str, ...]) -> str:
     """File name of a shard without its ending."""
     clips = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
     return f"{header.kind}-{header.what}-{header.fingerprint[:10]}-{clips[:12]}"
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file is called as `shard_stem` calls shards."""
+    return _SHARD_NAME.fullmatch(name) is not None
 
 
 def storage_options(name: str, array: Array, *, is_whole: bool = False) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from emopipe.errors import CorruptShardError
-from emopipe.files import sha256_of_file, storage_error, write_json
+from emopipe.files import partial_path, sha256_of_file, storage_error, write_json
 from emopipe.processes import held_back
 from emopipe.provenance import library_versions, utc_now
 from emopipe.store.layout import (
@@ -55,8 +55,8 @@ class ShardWriter:
         self.header = header
         self._request = dict(request or {})
         self._folder = folder
-        name = f".{header.kind}-{header.what}-{header.fingerprint[:10]}-{next(_numbers)}.h5.{os.getpid()}.partial"
-        self._partial = folder / name
+        name = f"{header.kind}-{header.what}-{header.fingerprint[:10]}-{next(_numbers)}.h5"
+        self._partial = partial_path(folder / name)
         self._entries: dict[str, ClipEntry] = {}
         self._digests: dict[str, ClipDigest] = {}
         self._wide_taps: set[str] = set()

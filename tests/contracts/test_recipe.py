@@ -18,7 +18,7 @@ from emopipe.files import sha256_of_file
 from emopipe.recipes.experiments import FoldsExperiment, FrameExperiment, TransferExperiment
 from emopipe.recipes.recipe import RECIPES, find_recipe, published_key
 from emopipe.recipes.reproduce import run_recipe
-from emopipe.recipes.steps import Bench, cached_faces, cnn_folder
+from emopipe.recipes.steps import Bench, cached_faces, cached_features, cnn_folder, trained_rnn
 from emopipe.recipes.table import COLUMNS
 from emopipe.stages.progress import Progress
 from emopipe.store.cache import Cache
@@ -316,17 +316,24 @@ def test_other_labels_are_another_run(smoke, places, tmp_path):
     experiment = result.recipe.experiment
     corpus = places / "data" / "affwild2"
     shutil.copytree(corpus, tmp_path / "copy")
-    names = []
+    smoke(f"{PAPER}cnn-gru1")
+    head = find_recipe(f"{PAPER}cnn-gru1").smoke().experiment
+    names, heads = [], []
     for root in (corpus, tmp_path / "copy"):
-        bench = Bench({"affwild2": root}, places / "cache", places / "runs")
+        bench = Bench({"affwild2": root}, places / "cache", places / "runs", progress=(heard := Heard()))
         faces = cached_faces(bench, "affwild2", experiment.faces)
         names.append(cnn_folder(bench, "affwild2", faces, experiment.cnn))
+        features = cached_features(bench, "affwild2", head.faces, names[0], head.taps)
+        heads.append(trained_rnn(bench, "affwild2", head.rnn, features))
+        assert f"{heads[0]}: is trained already." in heard.sentences
     assert names[0] == names[1]  # the place of a corpus is no part of it
+    assert heads[0] == heads[1]
     assert names[0].is_dir()
     file = next((tmp_path / "copy" / "annotations" / "VA_Set" / "Train_Set").glob("*.txt"))
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines[:2], "0.125,0.125", *lines[3:]]) + "\n")
     assert cnn_folder(bench, "affwild2", faces, experiment.cnn) != names[0]
+    assert trained_rnn(bench, "affwild2", head.rnn, features) != heads[0]
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from emopipe.errors import ConfigError, ShardError, ShardMismatchError
-from emopipe.files import media_identity
+from emopipe.errors import ConfigError, ShardError, ShardMismatchError, StorageError
+from emopipe.files import media_identity, partial_path
 from emopipe.stages.cache_care import find_damage, list_sets, prune
 from emopipe.stages.extract import tidy
 from emopipe.store.cache import Cache
@@ -255,14 +255,42 @@ def test_a_damaged_shard_without_record_is_deleted(tmp_path, offset):
 
 def test_partial_files_of_dead_processes_are_removed_and_those_of_living_ones_are_not(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    names = [f".faces-x-0.h5.{pid}.partial" for pid in (os.getpid(), child.pid)]
-    names.append(".someone-else.partial")
+    host = partial_path(tmp_path / "x").name.split(".")[2].rpartition("-")[0]
+    names = [f".faces-x-0.h5.{host}-{pid}.partial" for pid in (os.getpid(), child.pid)]
+    names += [
+        ".someone-else.partial",
+        *(f".faces-{name}-0.h5.elsewhere-{child.pid}.partial" for name in ("new", "old")),
+    ]
     for name in names:
         (tmp_path / name).write_bytes(b"half")
     assert Cache(tmp_path).remove_partials() == []
+    an_hour_ago, two_days_ago = time.time() - 3600, time.time() - 2 * 86400
+    os.utime(tmp_path / names[3], (an_hour_ago, an_hour_ago))
+    os.utime(tmp_path / names[4], (two_days_ago, two_days_ago))
     child.communicate(b"\n")
-    assert [path.name for path in Cache(tmp_path).remove_partials()] == [names[1]]
-    assert {path.name for path in tmp_path.iterdir()} == {names[0], names[2]}
+    # Of another machine nothing but the age is known.
+    assert [path.name for path in Cache(tmp_path).remove_partials()] == [names[4], names[1]]
+    assert {path.name for path in tmp_path.iterdir()} == {names[0], names[2], names[3]}
+
+
+def test_what_cannot_be_read_now_or_is_no_shard_is_left_alone(tmp_path):
+    path = write(tmp_path, FACES, "a")
+    path.with_suffix(".json").unlink()
+    foreign = tmp_path / "model.h5"
+    foreign.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    away = path.with_name(path.name.replace("faces-", "features-"))
+    away.symlink_to(away)  # what it leads to cannot be opened, whoever asks
+    assert Cache(tmp_path).adopt() == [path]
+    assert foreign.exists() and away.is_symlink()
+    (record,) = Cache(tmp_path).records()
+    kept = tmp_path / "kept"
+    path.rename(kept)
+    path.mkdir()  # open says no; that a folder is in the way is no damage to the shard
+    with pytest.raises(StorageError, match="cannot be read .*nothing was changed"):
+        list(Cache(tmp_path).verify([record]))
+    path.rmdir()
+    kept.rename(path)
+    assert [damage for _, damage in Cache(tmp_path).verify([record])] == [None]
 
 
 # --- media identities

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from emopipe.errors import ManifestError, StorageError
 from emopipe.files import (
     MEBIBYTE,
     ensure_inside,
+    is_abandoned,
     media_identity,
     partial_path,
     sha256_of_file,
@@ -29,8 +31,11 @@ def test_a_file_is_written_whole_and_replaced_whole(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["a.bin"]
 
 
-def test_partial_files_are_hidden_and_one_per_process(tmp_path):
-    assert partial_path(tmp_path / "a.h5") == tmp_path / f".a.h5.{os.getpid()}.partial"
+def test_partial_files_are_hidden_and_one_per_process_of_a_machine(tmp_path):
+    path = partial_path(tmp_path / "a.h5")
+    assert path.name.startswith(".a.h5.")
+    assert path.name.endswith(f"{socket.gethostname().replace('.', '_')}-{os.getpid()}.partial")
+    assert not is_abandoned(path)
 
 
 FULL = """

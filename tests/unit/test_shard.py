@@ -282,7 +282,7 @@ def test_nothing_has_its_final_name_before_commit_and_the_record_fits(tmp_path):
     writer.finish_clip(entry("a", 1))
     (partial,) = tmp_path.iterdir()
     assert partial.name.startswith(".features-resnet50-eeeeeeeeee-")
-    assert partial.name.endswith(f".{os.getpid()}.partial")
+    assert partial.name.endswith(f"-{os.getpid()}.partial")
     path = writer.commit()
     assert {file.name for file in tmp_path.iterdir()} == {path.name, path.with_suffix(".json").name}
     record = json.loads(path.with_suffix(".json").read_text())
