@@ -16,7 +16,6 @@ class Registry(Mapping[str, str]):
     Args:
         kind: what the names are, in the singular ("detector"); used in messages.
         entries: name -> ``"module:attribute"``.
-        installs: name -> what to hand to ``pip install`` when importing the module fails.
 
     Examples:
         >>> numbers = Registry("number", {"pi": "math:pi"})
@@ -27,10 +26,9 @@ class Registry(Mapping[str, str]):
         emopipe.errors.UnknownNameError: Unknown number 'pie'. Did you mean 'pi'? Known: pi.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, str], installs: Mapping[str, str] | None = None):
+    def __init__(self, kind: str, entries: Mapping[str, str]):
         self.kind = kind
         self._entries: dict[str, str] = {}
-        self._installs = dict(installs or {})
         for name, target in entries.items():
             self.register(name, target)
 
@@ -53,10 +51,9 @@ class Registry(Mapping[str, str]):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("emopipe"):
                 raise  # a programming error of ours, not a missing package
-            package = self._installs.get(name, error.name or name)
             raise MissingDependencyError(
                 f"{self.kind} '{name}' needs the package '{error.name}', which is not installed.\n"
-                f"Run: pip install {package}"
+                f"Run: pip install {error.name}"
             ) from error
         return getattr(module, attribute)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from emopipe.models.tap_heads import TapHeadConfig
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.extract import extract
+from emopipe.stages.fuse import fuse_decisions
 from emopipe.stages.fusion import evaluate
 from emopipe.stages.import_head import import_head
 from emopipe.stages.phantom import make_phantom
@@ -282,9 +283,27 @@ def test_runs_that_cannot_predict_are_refused(made, tmp_path):
         Predictor(truncated)
 
 
-def test_a_run_on_official_crops_takes_folders_of_crops(made, predictor, tmp_path):
+def test_a_run_on_official_crops_takes_folders_of_crops(made, predictor, call, tmp_path):
     with pytest.raises(MediaError, match="expected a video"):
         predictor.predict(tmp_path)
+    faces, cache, run = FacesConfig(alignment="given"), tmp_path / "cache", tmp_path / "run"
+    shutil.copytree(made.cache / "weights", cache / "weights")
+    spec = ExtractSpec("phantom", made.corpus, cache, faces, BackboneRequest("khorrami", "none"))
+    assert extract(spec).is_complete
+    train_rnn(replace(HEAD, epochs=2), cache=cache, run=run)
+    stored = rows_of(evaluate(run, split="dev", cache=cache, num_bootstrap=0).predictions, DEV_CLIP)
+    crops = made.corpus / "cropped_aligned" / DEV_CLIP
+    refused = call("predict", run, crops, "--out", tmp_path / "none")
+    assert (refused.code, "state the rate with --fps" in refused.out) == (1, True)
+    assert call("predict", run, crops, "--fps", 25, "--out", tmp_path / "out").code == 0
+    found = rows_of(tmp_path / "out" / f"{DEV_CLIP}.csv")
+    seen = [number for number, row in enumerate(found) if row["valid"] == "1"]
+    assert len(seen) > 30
+    assert numbers(found, "time_s")[:, 0] == pytest.approx(np.arange(len(found)) / 25, abs=1e-4)
+    one, other = (numbers(rows, "valence", "arousal")[seen] for rows in (found, stored))
+    assert np.abs(one - other).max() <= TOLERANCE
+    wrong = call("predict", made.head, made.dev_video, "--fps", 25, "--out", tmp_path / "video")
+    assert (wrong.code, "has times of its own" in wrong.out) == (1, True)
 
 
 def test_submission_files_of_a_split_without_labels(made, call, tmp_path):
@@ -323,6 +342,9 @@ def test_a_published_checkpoint_becomes_a_run(made, tmp_path):
     write_checkpoint(checkpoint)
     run = import_head(checkpoint, tmp_path / "run", cache=made.cache)
     assert run.content["num_parameters"] == 204_102
+    again = import_head(checkpoint, tmp_path / "again", cache=made.cache)
+    fused = fuse_decisions([run.folder, again.folder], run=tmp_path / "fused", cache=made.cache)
+    assert np.asarray(fused.weights).shape == (2, 2)
     found = evaluate(run.folder, split="dev", cache=made.cache, num_bootstrap=0)
     values = numbers(rows_of(found.predictions, DEV_CLIP), "valence", "arousal")
     again = Predictor(run.folder).predict(made.dev_video).values

@@ -171,6 +171,33 @@ def test_several_sets_of_features_are_listed(corpus, cache, tmp_path):
     assert report.num_epochs == SMALL.epochs
 
 
+def test_a_corpus_cached_from_two_folders_must_be_named(corpus, cache, tmp_path):
+    other = make_corpus(tmp_path / "other")
+    for video in other.rglob("*.mp4"):
+        video.write_bytes(video.read_bytes() + b"another recording")
+    write_features(other, cache, "tiny")
+    with pytest.raises(ConfigError, match=f"from several folders: {corpus}, {other}.\nSay which is meant with --root"):
+        train_rnn(SMALL, cache=cache, run=tmp_path / "run")
+    assert train_rnn(SMALL, cache=cache, run=tmp_path / "run", root=other).num_epochs == SMALL.epochs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cells": "qrnn"}, "cells: expected simple, gru, lstm. Received: 'qrnn'"),
+        ({"reduce": "max"}, "reduce: expected median, mean. Received: 'max'"),
+        ({"learning_rate": 0.0}, "learning rate above 0"),
+        ({"learning_rate": float("nan")}, "learning rate above 0"),
+        ({"momentum": 1.0}, r"momentum in \[0, 1\)"),
+        ({"decay": -1e-5}, "decay of at least 0"),
+        ({"clip_value": 0.0}, "clip_value: expected a number above 0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_at_once(change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(SMALL, **change)
+
+
 def test_a_window_longer_than_every_stretch_is_refused(cache, tmp_path):
     with pytest.raises(ManifestError, match="smaller --window"):
         train_rnn(TrainRnnConfig(window=WindowConfig(50)), cache=cache, run=tmp_path / "run")

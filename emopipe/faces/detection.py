@@ -111,6 +111,22 @@ def detector_digest(name: str, weights: Path | None = None) -> str:
     return _packaged_digest(name)
 
 
+def users_weights(name: str, weights: Path | None = None) -> Path | None:
+    """The weights file of the user's that a detector works with; None for one that is packaged with its own.
+
+    Args:
+        name: a name in `DETECTORS`.
+        weights: the file that was named; None, or one that is gone, for where the environment says.
+
+    Raises:
+        WeightsError: there is no such file, or its bytes are others.
+    """
+    source: Source = DETECTORS.load(name).source
+    if source.users_file is None:
+        return None
+    return source.users_file(weights if weights is not None and weights.exists() else None)
+
+
 @functools.cache
 def _packaged_digest(name: str) -> str:
     files = packaged_files(name)

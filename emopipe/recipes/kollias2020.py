@@ -220,8 +220,7 @@ FUSION_DECISION = _recipe(
     Place("Table 3", "Decision-Level Fusion", 7),
     _fused("decision", _CNN1RNN, _CNN3RNN),
     _table_3((0.501, 0.332, 0.417), (0.482, 0.321, 0.402)),
-    say.MEMBERS,
-    say.POOLED,
+    *say.FUSED,
     "A network with a negative CCC on the validation set weighs nothing.",
 )
 FUSION_MODEL_FC = _recipe(
@@ -229,8 +228,7 @@ FUSION_MODEL_FC = _recipe(
     Place("Table 3", "Model-Level Fusion + FC", 8),
     _fused("model-fc", _CNN1RNN, _CNN3RNN),
     _table_3((0.518, 0.348, 0.433), (0.500, 0.328, 0.414)),
-    say.MEMBERS,
-    say.POOLED,
+    *say.FUSED,
 )
 FUSION_MODEL_RNN = _recipe(
     "fusion-model-rnn",
@@ -241,8 +239,7 @@ FUSION_MODEL_RNN = _recipe(
     ),
     _fused("model-rnn", _CNN1RNN, _CNN3RNN),
     _table_3((0.535, 0.365, 0.450), (0.512, 0.340, 0.426)),
-    say.MEMBERS,
-    say.POOLED,
+    *say.FUSED,
 )
 
 # === Table 4 ===
@@ -253,7 +250,7 @@ def _table_4(kind: str, pretrain: str, position: int, label: str, ccc: tuple[flo
     experiment: Any = {"cnn1rnn": one, "cnn3rnn": three}.get(kind) or _fused("model-rnn", one, three)
     corpus = _NAMES.get(pretrain, "scratch")
     place = Place("Table 4", f"{label}, {corpus}", position)
-    notes = (say.POOLED, say.MEMBERS) if kind.startswith("fusion") else (say.FIXED, say.TAPS_DEVIATION, say.DROPOUT)
+    notes = say.FUSED if kind.startswith("fusion") else (say.FIXED, say.TAPS_DEVIATION, say.DROPOUT)
     variants = {} if kind.startswith("fusion") else _variants(experiment, "flat")
     return _recipe(f"{kind}-{pretrain or 'scratch'}", place, experiment, _ccc(*ccc), *notes, variants=variants)
 
@@ -316,8 +313,7 @@ FUSION_NO_LANDMARKS = _recipe(
     Place("Table 6", "Model-level Fusion + RNN, without landmarks", 4),
     _fused("model-rnn", *_NO_LANDMARKS),
     _ccc(0.524, 0.352, 0.438),
-    say.MEMBERS,
-    say.POOLED,
+    *say.FUSED,
 )
 
 # === Named in the text ===
@@ -361,7 +357,7 @@ SINGLE_TASK = _recipe(
     Place("Section 7", "CNN-3RNN for valence and another for arousal"),
     SingleTaskExperiment(_CNN3RNN),
     _NOTHING,
-    say.POOLED,
+    *say.SHARED,
     "The CNN learned both targets; each head learns one.",
     say.NO_NUMBER,
 )
@@ -370,7 +366,7 @@ TEN_FOLD = _recipe(
     Place("Section 7", "CNN-3RNN, mean of ten networks, one per fold"),
     FoldedExperiment(_CNN3RNN),
     _NOTHING,
-    say.POOLED,
+    *say.SHARED,
     "Folds are of the official training and validation videos, by source; the ten networks' predictions of the "
     "official test set are averaged.",
     say.NO_NUMBER,
@@ -393,7 +389,7 @@ SUBMISSION_1, SUBMISSION_2, SUBMISSION_3 = (
         "CNN2-to-1RNN and CNN-3RNN-last-conv_last-pool_fc; how the two were put together is not said, here by the "
         "decision-level fusion.",
         say.TWO_LAYERS,
-        say.POOLED,
+        *say.SHARED,
         say.NO_NUMBER,
     )
     for number, label, steps in _STEPS

@@ -19,17 +19,20 @@ TAPS_DEVIATION: Final = (
     "say. Variant: flat."
 )
 POOLED: Final = "Convolutions are read as means of a 4 x 4 grid, the last pooling flat; the paper does not say."
-FIXED: Final = (
+ALWAYS_FIXED: Final = (
     "The CNN stays as its pre-training left it, the paper's first strategy; it reports the second, in which CNN and "
-    "RNNs learn together, as the better one. Variant: end-to-end."
+    "RNNs learn together, as the better one."
 )
-DROPOUT: Final = (
-    "Dropout after the first GRU layer drops 0.8, as the text reads; as TensorFlow's probability to keep it drops 0.2. "
-    "Variant: keep-probability."
+FIXED: Final = f"{ALWAYS_FIXED} Variant: end-to-end."
+DROPS: Final = (
+    "Dropout after the first GRU layer drops 0.8, as the text reads; as TensorFlow's probability to keep it drops 0.2."
 )
-MEMBERS: Final = (
+DROPOUT: Final = f"{DROPS} Variant: keep-probability."
+SHARED: Final = (POOLED, ALWAYS_FIXED, DROPS)
+FUSED: Final = (
     "The fused networks are one CNN-1RNN and one CNN-3RNN on pool2, pool5 and fc; the paper says 'the CNN-1RNNs and "
-    "CNN-3RNNs'."
+    "CNN-3RNNs'.",
+    *SHARED,
 )
 SCRATCH: Final = "From scratch means VGG-Face's weights for the CNN, which then learns the utterances' frames."
 CHAIN: Final = "CNN and head learn the frames and sequences of {corpus} first; the head goes on with the utterances."

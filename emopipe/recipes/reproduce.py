@@ -56,6 +56,7 @@ class RecipeResult:
             "failed": list(self.failed),
             "notes": list(self.notes),
             "deviations": list(self.recipe.deviations),
+            "facts": dict(self.recipe.facts),
         }
 
     def to_text(self) -> str:
@@ -66,6 +67,7 @@ class RecipeResult:
             f"{self.recipe.name}: {paper.citation} ({paper.identifier}), {self.recipe.row}",
             f"{row.dataset}, split '{row.split}', {num_rows} rows, {row.epochs} epochs, seed {row.seed}",
             text_table(self.rows),
+            *(f"known besides: {name}: {_listed(value)}" for name, value in self.recipe.facts.items()),
             *(f"differs: {sentence}" for sentence in self.recipe.deviations),
             *(f"note: {sentence}" for sentence in self.notes),
         ]
@@ -77,6 +79,13 @@ class RecipeResult:
         if self.predictions is not None:
             lines.append(f"predictions: {self.predictions}")
         return "\n".join([*lines, f"table: {self.table}"])
+
+
+def _listed(value: Any) -> str:
+    """A fact in a line: names and their numbers, or numbers."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {'-' if number is None else number}" for name, number in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def recipe_roots(recipe: Recipe, root: Path | None) -> dict[str, Path]:

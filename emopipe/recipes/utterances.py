@@ -17,7 +17,7 @@ from emopipe.recipes.steps import Bench, cached_faces, cached_features, is_finis
 from emopipe.stages.clip_values import PostProcessing
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.evaluate import predict_split, score
-from emopipe.stages.evaluate_clips import ClipPredictions, clip_predictions
+from emopipe.stages.evaluate_clips import ClipPredictions, clip_evaluation, clip_predictions
 from emopipe.stages.fuse import Level, fuse_decisions, fuse_models
 from emopipe.stages.fusion import averaged_clips, is_fusion, open_fusion
 from emopipe.stages.rnn_config import TrainRnnConfig
@@ -225,7 +225,9 @@ def _outcome(bench: Bench, runs: Sequence[Path], dataset: str, split: str, steps
     found = [_clips(bench, run, dataset, split, steps) for run in runs]
     clips = found[0] if len(found) == 1 else averaged_clips(found, np.full((len(found), 1), 1 / len(found)))
     bench.progress.say(f"Scoring {', '.join(run.name for run in runs)} on split '{split}' of {dataset}.")
-    evaluation = score(clips)
+    # What is stored in a run's folder is what `emopipe evaluate` says of it: no mean of several, no other chain.
+    is_of_the_run = len(runs) == 1 and steps == "all"
+    evaluation = score(clips) if is_of_the_run else clip_evaluation(clips, num_bootstrap=1000)
     keep, contents = clips.scored, [open_run(run).content for run in runs]
     trained = [content for content in contents if "best" in content]
     predictions = Predictions(

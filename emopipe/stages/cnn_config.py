@@ -77,10 +77,8 @@ class TrainCnnConfig:
             raise ConfigError(f"precision: expected float32 or bfloat16. Received: {self.precision!r}.")
         if self.batch_size < 1 or (self.steps_per_epoch is not None and self.steps_per_epoch < 1):
             raise ConfigError("batch size and steps per epoch: expected at least 1.")
-        if not (self.learning_rate > 0 and 0 <= self.momentum < 1 and self.decay >= 0):
-            raise ConfigError("expected a learning rate above 0, a momentum in [0, 1) and a decay of at least 0.")
         check_width(self.width)
-        training.check_optimiser(self.optimiser)
+        training.check_optimiser(self.optimiser, self.learning_rate, self.momentum, self.decay)
         if self.seed < 0:
             raise ConfigError(f"seed: expected at least 0. Received: {self.seed}.")
         training.Schedule(self.epochs, self.patience, "")

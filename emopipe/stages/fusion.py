@@ -85,6 +85,9 @@ def evaluate(
         RunError: no run, an unfinished one, or one of a newer version.
         ConfigError: the cache lacks its input, the corpus has other classes, or a fusion's members differ in clips.
         ManifestError: no frame has both a label and a prediction.
+        ShardError: a shard of the cache is damaged.
+        WeightsError, DeviceError: a network of the run is damaged, or cannot run here.
+        StorageError: the run folder cannot be written.
 
     Examples:
         >>> from pathlib import Path

@@ -70,6 +70,8 @@ def import_head(
         "targets": targets,
         "task": plan.adapter.tasks[0],
         "dataset": plan.manifest.dataset,
+        "train_split": "train",
+        "dev_split": "dev",
         "features": plan.features.config,
         "features_fingerprint": plan.features.fingerprint,
     }

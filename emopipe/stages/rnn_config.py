@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from emopipe.config import from_dict
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError
 from emopipe.models.balance import Balance, check_balance
-from emopipe.models.heads import HEADS, OutputActivation, units_of_layers
+from emopipe.models.heads import HEADS, Cells, OutputActivation, units_of_layers
 from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import OVER_TAPS, TapHeadConfig
@@ -77,7 +77,7 @@ class TrainRnnConfig:
     """
 
     head: str = "rnn"
-    cells: Literal["simple", "gru", "lstm"] = "gru"
+    cells: Cells = "gru"
     layers: int = 3
     units: tuple[int, ...] = ()
     bidirectional: bool = False
@@ -128,13 +128,16 @@ class TrainRnnConfig:
             raise ConfigError(
                 f"output_activation: expected linear, tanh or sigmoid. Received: {self.output_activation!r}."
             )
+        for name, known in (("cells", Cells), ("reduce", Reduce)):
+            if getattr(self, name) not in get_args(known):
+                raise ConfigError(f"{name}: expected {', '.join(get_args(known))}. Received: {getattr(self, name)!r}.")
         if self.schedule not in ("inverse", "cosine"):
             raise ConfigError(f"schedule: expected inverse or cosine. Received: {self.schedule!r}.")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing: expected a number in [0, 1). Received: {self.label_smoothing}.")
         if self.batch_size < 1 or self.seed < 0:
             raise ConfigError("expected a batch size of at least 1 and a seed of at least 0.")
-        training.check_optimiser(self.optimiser)
+        training.check_optimiser(self.optimiser, self.learning_rate, self.momentum, self.decay, self.clip_value)
         training.Schedule(self.epochs, self.patience, "")
         self._check_head()
         self._check_tap_head()

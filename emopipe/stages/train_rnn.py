@@ -87,9 +87,14 @@ def train_rnn(
         features: beginning of a features fingerprint, where the cache holds several.
         progress: told what happens.
 
+    Returns:
+        What is predicted, the best epoch's scores on the dev split, and how much was learned from.
+
     Raises:
         EmopipeError: a split is empty or too short, nothing is cached, a label is constant or not finite, a class has
-            no window, or the run folder holds something else. Found before keras is imported.
+            no window, or the run folder holds something else; these are found before keras is imported. Later: the
+            loss diverges, the state of an interrupted training is damaged or of another backend.
+        StorageError: the run folder cannot be written; the same command goes on.
 
     Examples:
         >>> from pathlib import Path

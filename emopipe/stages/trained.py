@@ -8,7 +8,7 @@ from typing import Any, Literal
 from emopipe.config import FacesConfig, FeaturesConfig, fingerprint, from_dict
 from emopipe.datasets.splits import Folds
 from emopipe.errors import ConfigError, RunError, WeightsError
-from emopipe.faces.detection import detector_digest
+from emopipe.faces.detection import detector_digest, users_weights
 from emopipe.faces.landmarks import landmarker_digest
 from emopipe.faces.normalisation import InputSpec
 from emopipe.files import sha256_of_file, storage_error
@@ -279,9 +279,12 @@ def carry(run: Run, plan: Plan, cache: Cache, *, backbone: bool = True) -> None:
 
     Raises:
         StorageError: the run folder cannot be written.
+        WeightsError: the file of a detector that comes without one is not at hand.
     """
-    if plan.detector_weights is not None and plan.detector_weights.exists():
-        keep(plan.detector_weights, run.detector_weights)
+    if plan.faces_header is not None and plan.faces_config.alignment != "given":
+        weights = users_weights(plan.faces_config.detector, plan.detector_weights)
+        if weights is not None:
+            keep(weights, run.detector_weights)
     headers = (plan.features if backbone else None, plan.audio)
     for digest in {header.config["weights"] for header in headers if header is not None} - {""}:
         for path in sorted(cache.weights_folder.glob(f"{digest}*")):

@@ -106,7 +106,15 @@ class Cache:
         return Claims(self.folder / "claims")
 
     def records(self, kind: str | None = None, fingerprint: str | None = None) -> list[ShardRecord]:
-        """Commit records, sorted by name. Only files that appeared since the last call are read."""
+        """Commit records, sorted by name. Only files that appeared since the last call are read.
+
+        Args:
+            kind: "faces", "features" or "audio"; None for all.
+            fingerprint: of the settings, whole; None for all.
+
+        Raises:
+            ShardError: a commit record is damaged.
+        """
         names = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
         for name in names - self._records.keys():
             if name.endswith(".json") and not name.startswith("."):
@@ -129,6 +137,8 @@ class Cache:
 
         Raises:
             ShardMismatchError: the file was made with other settings than its record says.
+            CorruptShardError: the file cannot be read.
+            ShardVersionError: its format is newer than this program.
         """
         reader = ShardReader(record.path)
         if reader.config != record.header.config:

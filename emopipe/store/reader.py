@@ -100,7 +100,19 @@ class ShardReader:
             return int(self._group(clip_id)["valid"].shape[0])
 
     def read(self, clip_id: str, name: str, start: int = 0, stop: int | None = None) -> Array:
-        """Rows `start` to `stop` of one field. Crops are handed out by `crops` only."""
+        """Rows `start` to `stop` of one field.
+
+        Args:
+            clip_id: of the T rows of this clip.
+            name: one of `fields`: "frame_index" (T,) int64 from 0; "time_s" (T,) float64 seconds; "valid" (T,) bool; of
+                faces also "box" (T, 4), "landmarks" (T, 68, 2), both pixels of the frame, "score", "transform" (T, 2,
+                3) and others, NaN without a face; of features "taps/<tap>" (T, D).
+            start, stop: which rows; all unless said.
+
+        Raises:
+            ShardError: crops are asked for; they are handed out by `crops` alone, which says what is a face.
+            CorruptShardError: there is no such clip or field, or its bytes cannot be read.
+        """
         if name == "crop":
             raise ShardError(
                 f"{self.path}: crops of rows without a face are zeros. Use crops(), which gives valid too."

@@ -18,6 +18,7 @@ from emopipe.faces.detection import (
     load_detector,
     make_detections,
     shrink,
+    users_weights,
 )
 from emopipe.faces.yunet import WEIGHTS_VARIABLE
 from emopipe.records import Detections, Frame
@@ -218,6 +219,13 @@ def test_yunet_without_its_file_says_which_one_to_put_where(monkeypatch, tmp_pat
             call("yunet")
     with pytest.raises(WeightsError, match="missing.onnx, which is no file"):
         load_detector("yunet", weights=tmp_path / "missing.onnx")
+
+
+def test_only_a_detector_without_packaged_weights_has_a_file_of_the_users(monkeypatch, tmp_path):
+    assert users_weights("retinaface") is None
+    monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
+    with pytest.raises(WeightsError, match="EMOPIPE_YUNET"):
+        users_weights("yunet", tmp_path / "moved away.onnx")
 
 
 def test_yunet_with_other_bytes_names_both_digests(monkeypatch, tmp_path):
