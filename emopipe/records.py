@@ -18,6 +18,7 @@ Side = Literal["", "left", "right"]
 Split = Literal["train", "dev", "test"]
 CROP_SIZE_PX = 96  # both CNN papers work on 96 x 96 faces
 NUM_LANDMARKS = 68  # the iBUG 68-point mark-up
+VA_TARGETS = ("valence", "arousal")  # annotated from -1 to 1, in the order of most files
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 
 from emopipe.errors import ManifestError
 from emopipe.files import write_whole
+from emopipe.records import VA_TARGETS
 from emopipe.typing import Floats
 
-TARGETS = ("valence", "arousal")
 HEADER = "image_location,valence,arousal"
 
 
@@ -29,7 +29,7 @@ def write_submission_folder(folder: Path, clips: Mapping[str, Floats]) -> None:
         StorageError: a file cannot be written.
     """
     for clip_id, values in clips.items():
-        lines = [",".join(TARGETS), *(_cells(row) for row in values)]
+        lines = [",".join(VA_TARGETS), *(_cells(row) for row in values)]
         write_whole(folder / f"{clip_id}.txt", ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
 

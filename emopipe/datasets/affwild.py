@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.datasets.adapter import Adapter, Source
-from emopipe.datasets.annotations import VA_TARGETS, frame_labels, read_column
+from emopipe.datasets.annotations import frame_labels, read_column
 from emopipe.datasets.listing import (
     clip_name,
     entries,
@@ -26,7 +26,7 @@ from emopipe.datasets.listing import (
 )
 from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.errors import ManifestError
-from emopipe.records import Clip, Labels, Split
+from emopipe.records import VA_TARGETS, Clip, Labels, Split
 
 TITLE = "Aff-Wild corpus"
 EXPECTED = "videos/train/<id>.avi and annotations/train/valence/<id>.txt"

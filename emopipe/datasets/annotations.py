@@ -12,10 +12,9 @@ import numpy as np
 
 from emopipe.datasets.listing import LFS_STUB_START, printable
 from emopipe.errors import ManifestError
-from emopipe.records import Labels
+from emopipe.records import VA_TARGETS, Labels
 from emopipe.typing import Bools, Floats
 
-VA_TARGETS = ("valence", "arousal")
 VA_EXPECTED = "two numbers in [-1, 1] or -5"
 # The seven classes of 2020/21 are the first seven of 2022 and later, in the same order.
 EXPR_CLASSES = ("Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other")

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from emopipe.datasets.csv_file import read_csv
 from emopipe.datasets.listing import cell_error, printable
-from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.typing import Floats
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emopipe.datasets.csv_file import read_csv
 from emopipe.datasets.listing import cell_error, clip_name, entries, printable, why_not_video
 from emopipe.datasets.manifest import Refusal
-from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.records import ReadyMadeRows
 from emopipe.typing import Floats

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emopipe.datasets.csv_file import finite_number, read_csv
 from emopipe.datasets.hume_table import COLUMN_OF, KEY, TARGETS, clip_id_of
 from emopipe.datasets.listing import cell_error, printable, some
-from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.files import write_whole
 from emopipe.typing import Floats
@@ -91,15 +91,5 @@ def read_predictions(path: Path, official: Sequence[str]) -> Floats:
             raise cell_error(path, line, KEY, f"'{file_id}' here, as in the official list", cells[0])
         for place, column in enumerate(COLUMN_OF.values()):
             text = cells[place + 1].strip() if place + 1 < len(cells) else ""
-            values[index, place] = _number(path, line, column, text)
+            values[index, place] = finite_number(path, line, column, text)
     return values
-
-
-def _number(path: Path, line: int, column: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        raise cell_error(path, line, column, "a number", text)
-    return number

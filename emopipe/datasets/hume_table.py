@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
+from emopipe.datasets.csv_file import cell_of, read_csv
 from emopipe.datasets.listing import cell_error, clip_name, entries, printable, some
-from emopipe.datasets.omg_table import read_csv
 from emopipe.errors import ManifestError
 from emopipe.files import ensure_inside
 from emopipe.records import Split
@@ -69,8 +69,7 @@ class HumeTable:
     def cell(self, clip_id: str, column: str) -> str:
         """One cell without blanks around it; "" where the row is too short."""
         _, cells = self.rows[clip_id]
-        place = self.columns.index(column.lower())
-        return cells[place].strip() if place < len(cells) else ""
+        return cell_of(cells, self.columns, column)
 
     def _number(self, clip_id: str, column: str) -> float:
         text = self.cell(clip_id, column)

@@ -9,10 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from emopipe.datasets.annotations import VA_TARGETS
 from emopipe.datasets.listing import LFS_STUB_START, clip_name, printable
 from emopipe.errors import ManifestError
-from emopipe.records import Labels
+from emopipe.records import VA_TARGETS, Labels
 from emopipe.typing import Bools, Floats
 
 NOT_TARGETS = ("clip", "split", "subject", "frame", "time_s")

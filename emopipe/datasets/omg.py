@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.datasets.adapter import Adapter, Source
-from emopipe.datasets.annotations import VA_TARGETS
 from emopipe.datasets.listing import (
     clip_name,
     entries,
@@ -30,7 +29,7 @@ from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.datasets.omg_lists import read_lists, source_disjoint, source_of
 from emopipe.datasets.omg_table import EMOTIONS, OmgTable, read_table
 from emopipe.errors import ManifestError
-from emopipe.records import Clip, Labels, Split
+from emopipe.records import VA_TARGETS, Clip, Labels, Split
 
 TITLE = "OMG-Emotion corpus"
 EXPECTED = "omg_TrainVideos.csv, omg_ValidationVideos.csv, ... and <video>/utterance_1.mp4 in any folder"

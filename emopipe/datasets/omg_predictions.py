@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.annotations import VA_TARGETS
+from emopipe.datasets.csv_file import cell_of, finite_number, read_csv
 from emopipe.datasets.listing import printable
-from emopipe.datasets.omg_table import KEY_COLUMNS, clip_id_of, read_csv
+from emopipe.datasets.omg_table import KEY_COLUMNS, clip_id_of
 from emopipe.errors import ManifestError
 from emopipe.files import write_whole
+from emopipe.records import VA_TARGETS
 from emopipe.typing import Floats
 
 COLUMNS = ("video", "utterance", "arousal", "valence")
@@ -53,12 +54,12 @@ def read_predictions(path: Path, official: Sequence[tuple[str, str]]) -> Floats:
             or the rows are in another order.
     """
     columns, rows = read_csv(path, COLUMNS)
-    keys = [tuple(_cell(cells, columns, name) for name in KEY_COLUMNS) for _, cells in rows]
+    keys = [tuple(cell_of(cells, columns, name) for name in KEY_COLUMNS) for _, cells in rows]
     _compare(path, [line for line, _ in rows], keys, [tuple(row) for row in official])
     values = np.empty((len(rows), len(VA_TARGETS)))
     for place, (line, cells) in enumerate(rows):
         for column, target in enumerate(VA_TARGETS):
-            values[place, column] = _number(path, line, target, _cell(cells, columns, target))
+            values[place, column] = finite_number(path, line, target, cell_of(cells, columns, target))
     return values
 
 
@@ -88,21 +89,6 @@ def _compare(path: Path, lines: list[int], keys: list[tuple[str, ...]], official
 
 def _shown(key: tuple[str, ...]) -> str:
     return printable(", ".join(f"'{name}'" for name in key))
-
-
-def _cell(cells: tuple[str, ...], columns: tuple[str, ...], name: str) -> str:
-    place = columns.index(name)
-    return cells[place].strip() if place < len(cells) else ""
-
-
-def _number(path: Path, line: int, column: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        raise _error(path, line, f"column '{column}': expected a number. Received: '{printable(text)}'.")
-    return number
 
 
 def _error(path: Path, line: int, what: str) -> ManifestError:

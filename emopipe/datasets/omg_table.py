@@ -8,17 +8,16 @@
 Columns are found by name; arousal stands before valence. An utterance is known by `video` and `utterance` together.
 """
 
-import csv
 import functools
-import io
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from emopipe.datasets.listing import LFS_STUB_START, cell_error, clip_name, printable, video_stem
+from emopipe.datasets.csv_file import cell_of, read_csv
+from emopipe.datasets.listing import cell_error, clip_name, printable, video_stem
 from emopipe.errors import ManifestError
 from emopipe.records import Split
 
@@ -91,8 +90,7 @@ class OmgTable:
         return cell_error(self.path, line, column, expected, received)
 
     def _cell(self, row: Utterance, column: str) -> str:
-        place = self.columns.index(column.lower())
-        return row.cells[place].strip() if place < len(row.cells) else ""
+        return cell_of(row.cells, self.columns, column)
 
 
 def clip_id_of(video: str, utterance: str) -> str:
@@ -123,7 +121,7 @@ def _read_table(path: Path, mtime_ns: int, size: int) -> OmgTable:
     rows: dict[str, Utterance] = {}
     skipped = []
     for line, cells in lines:
-        video, utterance = (_key(cells, columns, name) for name in KEY_COLUMNS)
+        video, utterance = (cell_of(cells, columns, name) for name in KEY_COLUMNS)
         if not video:
             skipped.append(line)  # one public copy ends with the means and standard deviations of the columns
             continue
@@ -140,43 +138,6 @@ def _read_table(path: Path, mtime_ns: int, size: int) -> OmgTable:
                 row=line,
             )
     return OmgTable(path, columns, rows, tuple(skipped))
-
-
-def read_csv(path: Path, needed: Collection[str]) -> tuple[tuple[str, ...], list[tuple[int, tuple[str, ...]]]]:
-    """The header of a CSV file in lower case, and (line from 1, cells) of every row that is not blank.
-
-    Raises:
-        ManifestError: it cannot be read, is a Git LFS pointer, or lacks one of the `needed` columns.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{printable(path)}: cannot be read ({error.strerror}).", path=path) from error
-    if content.startswith(LFS_STUB_START):
-        raise ManifestError(f"{printable(path)}: a Git LFS pointer, not the file. Run: git lfs pull", path=path)
-    # bytes that are not UTF-8 are kept as Python keeps them in file names, so that names still meet their folders
-    reader = csv.reader(io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline=""))
-    try:
-        header = next(reader, [])
-        columns = tuple(name.strip().lower() for name in header)
-        for name in needed:
-            if (count := columns.count(name.lower())) != 1:
-                raise ManifestError(
-                    f"{printable(path)}, line 1: expected one column '{name}' of {', '.join(needed)}. "
-                    f"Received {'none' if count == 0 else count} in: '{printable(','.join(header))[:80]}'.",
-                    path=path,
-                    row=1,
-                    column=name,
-                )
-        rows = [(reader.line_num, tuple(cells)) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        raise ManifestError(f"{printable(path)}, line {reader.line_num}: not CSV ({error}).", path=path) from error
-    return columns, rows
-
-
-def _key(cells: tuple[str, ...], columns: tuple[str, ...], name: str) -> str:
-    place = columns.index(name)
-    return cells[place].strip() if place < len(cells) else ""
 
 
 def _number(text: str) -> float:

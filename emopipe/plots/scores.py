@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emopipe.plots.pictures import save_png
+from emopipe.records import VA_TARGETS
 from emopipe.typing import Bools, Floats, Image, Ints
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 _INVALID = "#BDBDBD"
 _EMPTY = "#F2F2F2"  # a cell without a count, which no colour of the scale means
 _TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-_SIGNED = ("valence", "arousal")  # annotated from -1 to 1
 _MAP = "cividis"  # its lightness alone carries the order
 _MANY_LINES = 12  # in one panel
 _DPI = 120
@@ -89,7 +89,7 @@ def agreement_figure(truth: Floats, prediction: Floats, targets: Sequence[str], 
             axes.scatter(truth[:, k], prediction[:, k], s=size, alpha=0.45, color=_LINES[0], linewidth=0)
         ends = edges[[0, -1]]
         axes.plot(ends, ends, color=_TRUTH, linewidth=1, linestyle="--")
-        unit = " (-1 to 1)" if target in _SIGNED else ""
+        unit = " (-1 to 1)" if target in VA_TARGETS else ""
         axes.set(xlim=ends, ylim=ends, aspect="equal", title=f"{target}, {len(truth):,} {what}")
         axes.set(xlabel=f"true {target}{unit}", ylabel=f"predicted {target}{unit}")
     for axes in all_axes[len(targets) :]:
@@ -162,8 +162,8 @@ def trace_figure(
         if truth is not None:  # on top: the smoother of the two
             axes.plot(time_s, truth[:, k], color=_TRUTH, linewidth=1.2, linestyle="--", label="truth")
         axes.axhline(0, color="grey", linewidth=0.6)
-        axes.set_ylabel(f"{target} (-1 to 1)" if target in _SIGNED else target)
-        if target in _SIGNED:
+        axes.set_ylabel(f"{target} (-1 to 1)" if target in VA_TARGETS else target)
+        if target in VA_TARGETS:
             largest = max(1.0, *(float(np.max(np.abs(line), initial=0, where=np.isfinite(line))) for line in drawn))
             axes.set_ylim(-1.05 * largest, 1.05 * largest)
     all_axes[0].set_title(title or ("Prediction" if truth is None else "Truth and prediction"))
@@ -254,7 +254,7 @@ def _quantity(name: str) -> str:
 def _span(values: Floats, target: str) -> tuple[float, float]:
     """Ends of an axis that holds all values, with a little room around them; of signed targets at least -1 to 1."""
     low, high = float(values.min()), float(values.max())
-    if target in _SIGNED:
+    if target in VA_TARGETS:
         low, high = min(low, -1.0), max(high, 1.0)
     room = 0.04 * (high - low) or 0.5
     return low - room, high + room

@@ -11,7 +11,7 @@ from emopipe.bootstrap import Score
 from emopipe.class_metrics import classification_scores, confusion_matrix
 from emopipe.datasets.omg_lists import source_disjoint
 from emopipe.metrics import region_scores, regression_scores
-from emopipe.records import Split
+from emopipe.records import VA_TARGETS, Split
 from emopipe.stages.clip_values import clip_labels, clip_values, frame_values
 from emopipe.stages.evaluation import Evaluation, SplitPredictions, predictions_file
 from emopipe.stages.predictions import cells_of, columns_of
@@ -20,7 +20,6 @@ from emopipe.stages.utterance_scores import omg_scores
 from emopipe.typing import Bools, Floats, Ints
 
 RAW = "_raw"  # of the predictions before anything was done to them
-_PLANE = ("valence", "arousal")
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def clip_evaluation(found: ClipPredictions, num_bootstrap: int) -> Evaluation:
         if found.raw is not None:
             raw = regression_scores(truth, found.raw[keep], targets, groups, num_bootstrap=num_bootstrap)
             scores += [replace(score, metric=f"ccc{RAW}") for score in raw if score.metric == "ccc"]
-        if set(_PLANE) <= set(targets):
+        if set(VA_TARGETS) <= set(targets):
             scores += region_scores(truth, guess, targets, groups, num_bootstrap=num_bootstrap)
         if found.dataset == "omg":
             scores += _omg_extras(found, truth, guess, num_bootstrap, notes)

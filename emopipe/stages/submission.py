@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from emopipe.datasets.abaw import TARGETS, write_submission_file, write_submission_folder
+from emopipe.datasets.abaw import write_submission_file, write_submission_folder
 from emopipe.datasets.hume_predictions import write_predictions as write_reactions
 from emopipe.datasets.hume_table import TARGETS as REACTIONS
 from emopipe.datasets.hume_table import official_ids
@@ -15,7 +15,7 @@ from emopipe.datasets.listing import some
 from emopipe.datasets.omg_lists import official_rows, official_table
 from emopipe.datasets.omg_predictions import read_predictions, write_predictions
 from emopipe.errors import ConfigError
-from emopipe.records import Split
+from emopipe.records import VA_TARGETS, Split
 from emopipe.stages.evaluate_clips import ClipPredictions, clip_predictions
 from emopipe.stages.evaluation import SplitPredictions
 from emopipe.stages.predictions import interpolated
@@ -47,7 +47,7 @@ def write_submission(
     """
     trained = found.trained
     of_reactions = sorted(trained.outputs) == sorted(REACTIONS)
-    if not of_reactions and sorted(trained.outputs) != sorted(TARGETS):
+    if not of_reactions and sorted(trained.outputs) != sorted(VA_TARGETS):
         raise ConfigError(
             f"--submission: expected valence and arousal. This run predicts {', '.join(trained.outputs)}.\n"
             f"For Hume-Reaction expected {', '.join(REACTIONS)}."
@@ -62,7 +62,7 @@ def write_submission(
     if isinstance(found, ClipPredictions):
         raise ConfigError(f"--submission {path}: this run predicts clips and no frames. Expected a .csv.")
     rows = found.rows
-    columns = [trained.targets.index(target) for target in TARGETS]
+    columns = [trained.targets.index(target) for target in VA_TARGETS]
     filled, _ = interpolated(found.values[:, columns], found.how, rows.clip_starts)
     by_clip: dict[str, Floats] = {
         clip_id: filled[start:stop]
@@ -99,7 +99,7 @@ def _write_utterances(found: ClipPredictions, path: Path) -> tuple[str, ...]:
     split = _official_split(found, "omg", "OMG-Emotion", path)
     train = official_table(found.root, "train")
     fallback = {
-        target: float(np.mean([train.number(row, target) for row in train.rows.values()])) for target in TARGETS
+        target: float(np.mean([train.number(row, target) for row in train.rows.values()])) for target in VA_TARGETS
     }
     return write_omg_submission(
         path,
@@ -134,7 +134,7 @@ class OmgSubmission:
         """What the user is to be told."""
         if not self.filled:
             return ()
-        given = " and ".join(f"{target} {self.fallback[target]:.3f}" for target in TARGETS)
+        given = " and ".join(f"{target} {self.fallback[target]:.3f}" for target in VA_TARGETS)
         return (
             f"{len(self.filled)} of {self.num_rows} official utterances of split '{self.split}' have no prediction and "
             f"are given {given}: {some(list(self.filled))}.",
@@ -169,12 +169,12 @@ def write_omg_submission(
         StorageError: the file cannot be written.
     """
     for what, names in (("predictions", targets), ("fallback", fallback)):
-        if lacking := [target for target in TARGETS if target not in names]:
+        if lacking := [target for target in VA_TARGETS if target not in names]:
             raise ConfigError(
                 f"{path}: expected {what} of valence and arousal. Received: {', '.join(names) or 'none'}, "
                 f"without {' and '.join(lacking)}."
             )
-    columns = [list(targets).index(target) for target in TARGETS]
+    columns = [list(targets).index(target) for target in VA_TARGETS]
     predicted: dict[str, Floats] = {}
     official = official_table(root, split).rows
     for clip_id, row in zip(clip_ids, values[:, columns], strict=True):
@@ -186,7 +186,7 @@ def write_omg_submission(
             )
         predicted[clip_id] = row
     filled = tuple(name for name in official if name not in predicted or not np.isfinite(predicted[name]).all())
-    predicted.update(dict.fromkeys(filled, np.array([fallback[target] for target in TARGETS], np.float64)))
+    predicted.update(dict.fromkeys(filled, np.array([fallback[target] for target in VA_TARGETS], np.float64)))
     write_predictions(path, official_rows(root, split), predicted)
     return OmgSubmission(path, split, len(official), filled, dict(fallback))
 

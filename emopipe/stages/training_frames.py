@@ -8,6 +8,7 @@ import numpy as np
 from emopipe.datasets.splits import require_splits
 from emopipe.errors import ConfigError
 from emopipe.models.balance import balance
+from emopipe.records import VA_TARGETS
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.cnn_config import TrainCnnConfig
 from emopipe.stages.crop_source import FrameTable
@@ -17,7 +18,6 @@ from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
 
-_PLANE = ("valence", "arousal")
 _BALANCE_STREAM = 1  # keeps these draws apart from others of the same seed
 
 
@@ -100,9 +100,9 @@ def _balanced(
 ) -> tuple[FrameTable, dict[str, Floats], float | None]:
     if config.balance == "none":
         return table, {}, None
-    if not set(_PLANE) <= set(targets):
+    if not set(VA_TARGETS) <= set(targets):
         raise ConfigError(f"balance: expected a task with valence and arousal. Received: {', '.join(targets)}.")
-    plane = table.targets[:, [targets.index(name) for name in _PLANE]]
+    plane = table.targets[:, [targets.index(name) for name in VA_TARGETS]]
     generator = np.random.default_rng([config.seed, _BALANCE_STREAM])
     drawn = balance(plane[:, 0], plane[:, 1], config.balance, generator, literal=config.literal_balance)
     planes = {"all training frames": plane, f"balanced ({config.balance})": plane[drawn.keep]}

@@ -11,6 +11,7 @@ from emopipe.models.balance import balance
 from emopipe.models.rows import Rows
 from emopipe.models.windows import DensePlan, WindowConfig, clips_without_window, make_plan
 from emopipe.models.windows import Plan as WindowPlan
+from emopipe.records import VA_TARGETS
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.feature_rows import crop_rows, feature_rows, tap_columns
 from emopipe.stages.labelled import Kind, LabelledSplit, labelled_clips
@@ -21,8 +22,6 @@ from emopipe.stages.trained import trainable_backbone
 from emopipe.stages.training_targets import check_targets, check_task, one_hot
 from emopipe.store.cache import Cache
 from emopipe.typing import Floats
-
-_PLANE = ("valence", "arousal")
 
 
 @dataclass(frozen=True)
@@ -270,14 +269,14 @@ def _balanced(split: Split, targets: tuple[str, ...], config: TrainRnnConfig) ->
     """The training windows without those that balancing drops."""
     if config.balance == "none":
         return split
-    if set(targets) != set(_PLANE):
+    if set(targets) != set(VA_TARGETS):
         raise ConfigError(
             f"balance: expected the targets valence and arousal. Received: {', '.join(targets)}.\n"
             "Give --balance none for others."
         )
     if not isinstance(split.plan, DensePlan):
         raise ConfigError('balance: is for windows of frames. Received the target "clip".')
-    valence, arousal = (split.targets[:, targets.index(name)] for name in _PLANE)
+    valence, arousal = (split.targets[:, targets.index(name)] for name in VA_TARGETS)
     keep = balance(valence, arousal, config.balance, np.random.default_rng(config.seed)).keep
     plan = replace(split.plan, starts=split.plan.starts[keep], target_rows=split.plan.target_rows[keep])
     return Split(split.rows, plan, split.targets[keep])

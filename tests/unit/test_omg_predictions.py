@@ -75,8 +75,8 @@ OFFICIAL = "video,utterance,arousal,valence"
         (OFFICIAL, [*GOOD, GOOD[0]], "line 5: '8c49a05d3_1', 'utterance_2.mp4' is on line 2 already"),
         (OFFICIAL, GOOD[::-1], "line 2: expected '8c49a05d3_1', 'utterance_2.mp4' here. Received: '9e9c69399'"),
         ("video,utterance,arousal", GOOD, "line 1: expected one column 'valence' of video, utterance, ar"),
-        (OFFICIAL, [*GOOD[:2], "9e9c69399,utterance_1.mp4,0.5,"], "line 4: column 'valence': expected a number"),
-        (OFFICIAL, [*GOOD[:2], "9e9c69399,utterance_1.mp4,inf,0"], "line 4: column 'arousal': expected a number"),
+        (OFFICIAL, [*GOOD[:2], "9e9c69399,utterance_1.mp4,0.5,"], "line 4, column 'valence': expected a number"),
+        (OFFICIAL, [*GOOD[:2], "9e9c69399,utterance_1.mp4,inf,0"], "line 4, column 'arousal': expected a number"),
     ],
 )  # fmt: skip
 def test_a_file_that_does_not_fit_the_official_list_is_explained(root, tmp_path, header, lines, message):
