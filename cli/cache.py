@@ -16,11 +16,14 @@ def cache() -> None:
     """List, verify, repair or prune a cache."""
 
 
-@cache.command("list")
+@cache.command("list", short_help="List what the cache holds, by kind and settings.")
 @cache_option
 @json_option
 def list_cache(cache: Path | None, as_json: bool) -> None:
-    """List what the cache holds, by kind and settings."""
+    """List what the cache holds, by kind and settings. Where two sets have one name, a line says how they differ.
+
+    A row is a frame, or a window of sound; it is valid with a face, or with sound.
+    """
     from emopipe.stages.cache_care import list_sets
     from emopipe.store.cache import Cache
 
@@ -28,15 +31,15 @@ def list_cache(cache: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"sets": [asdict(found) for found in sets]}))
         return
-    click.echo(
-        f"{'kind':<9}{'what':<28}{'fingerprint':<12}{'shards':>7}{'clips':>7}{'frames':>10}{'faces':>8}{'MB':>10}"
-    )
+    click.echo(f"{'kind':<9}{'what':<28}{'fingerprint':<12}{'shards':>7}{'clips':>7}{'rows':>10}{'valid':>8}{'MB':>10}")
     for found in sets:
         share = 100 * found.num_valid / max(1, found.num_frames)
         click.echo(
             f"{found.kind:<9}{found.what:<28}{found.fingerprint[:10]:<12}{found.num_shards:>7}{found.num_clips:>7}"
             f"{found.num_frames:>10}{share:>6.1f} %{found.num_bytes / 1e6:>10.1f}"
         )
+        if found.differs:
+            click.echo(f"{'':<9}with {found.differs}")
 
 
 @cache.command(short_help="Hash every shard again.")
@@ -72,15 +75,17 @@ def verify(cache: Path | None, as_json: bool) -> None:
 
 @cache.command(short_help="Make lost clips again, and only those.")
 @cache_option
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=None, metavar="DIR",
+              help="Folder of the corpus.  [default: where it was at extraction]")  # fmt: skip
 @json_option
-def repair(cache: Path | None, as_json: bool) -> None:
+def repair(cache: Path | None, root: Path | None, as_json: bool) -> None:
     """Drop the clips whose bytes are damaged and make just those again from their videos."""
     from emopipe.stages.cache_care import repair as run
     from emopipe.store.cache import Cache
 
     counter, bar = Counter("shards"), Bar()
     try:
-        reports = run(Cache(resolve_cache(cache, must_exist=True)), bar, counter)
+        reports = run(Cache(resolve_cache(cache, must_exist=True)), bar, counter, root=root)
     finally:
         counter.close()
         bar.close()

@@ -2,16 +2,19 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from emopipe.errors import ConfigError
+from emopipe.errors import ConfigError, StorageError
 from emopipe.stages.extract import extract, tidy
 from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.progress import Progress
-from emopipe.stages.spec import ExtractSpec
+from emopipe.stages.spec import ExtractSpec, settle
 from emopipe.store.cache import Cache, Damage, ShardRecord
+
+_LONGEST_VALUE = 24  # of a setting in a list; digests are longer
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class CachedSet:
     Attributes:
         kind, what, fingerprint: see `ShardHeader`.
         num_shards, num_clips, num_frames, num_valid, num_bytes: what they hold.
+        settings: all of them.
+        differs: those in which it differs from other sets of its kind and name, as text; "" where there is no other.
     """
 
     kind: str
@@ -31,6 +36,8 @@ class CachedSet:
     num_frames: int
     num_valid: int
     num_bytes: int
+    settings: Mapping[str, Any]
+    differs: str = ""
 
 
 def list_sets(cache: Cache) -> list[CachedSet]:
@@ -51,9 +58,27 @@ def list_sets(cache: Cache) -> list[CachedSet]:
                 sum(entry.num_frames for entry in entries),
                 sum(entry.num_valid for entry in entries),
                 sum(record.size for record in records),
+                records[0].header.config,
             )
         )
-    return sets
+    return [replace(one, differs=_differences(one, sets)) for one in sets]
+
+
+def _differences(one: CachedSet, sets: Sequence[CachedSet]) -> str:
+    """The settings that not all sets of one kind and name share, as this one has them."""
+    alike = [_flat(other.settings) for other in sets if (other.kind, other.what) == (one.kind, one.what)]
+    own = _flat(one.settings)
+    names = sorted({name for settings in alike for name in settings})
+    found = [name for name in names if len({str(settings.get(name)) for settings in alike}) > 1]
+    return ", ".join(f"{name} {str(own.get(name, '-'))[:_LONGEST_VALUE]}" for name in found)
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Settings within settings under names with dots."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return flat
 
 
 def find_damage(cache: Cache, on_shard: Callable[[int, int], None] | None = None) -> list[Damage]:
@@ -72,37 +97,60 @@ def find_damage(cache: Cache, on_shard: Callable[[int, int], None] | None = None
     return found
 
 
-def repair(cache: Cache, progress: Progress, on_shard: Callable[[int, int], None] | None = None) -> list[ExtractReport]:
+def repair(
+    cache: Cache,
+    progress: Progress,
+    on_shard: Callable[[int, int], None] | None = None,
+    *,
+    root: Path | None = None,
+) -> list[ExtractReport]:
     """Drop the clips whose bytes are not sound, and make just those again from their videos.
 
     Args:
         cache: the cache.
         progress: told what is made again.
         on_shard: as of `find_damage`.
+        root: where the corpus is now; None for where it was.
 
     Raises:
-        EmopipeError: the corpus that they came from is not where it was.
+        EmopipeError: the corpus that they came from is not there, or weights are not; then nothing is dropped.
+        ConfigError: `root` is given and clips of several corpora are lost.
     """
     damaged = find_damage(cache, on_shard)
+    specs = _asked_again(damaged, cache.folder, root)
+    for damage in damaged:
+        progress.say(f"{damage.record.path.name}: {damage.reason}.")
+    for spec in specs:
+        settle(spec, cache)
+    for damage in damaged:
+        cache.drop(damage)
+    tidy(cache)
+    # Features alone are made from cached faces, and those may be among what was lost.
+    return [extract(spec, progress) for spec in sorted(specs, key=lambda spec: spec.only == "features")]
+
+
+def _asked_again(damaged: Sequence[Damage], folder: Path, root: Path | None) -> list[ExtractSpec]:
+    """What makes the lost clips again."""
     lost: dict[str, set[str]] = defaultdict(set)
     for damage in damaged:
         if damage.lost:
             lost[json.dumps(damage.record.request, sort_keys=True)] |= {entry.clip_id for entry in damage.lost}
-        progress.say(f"{damage.record.path.name}: {damage.reason}.")
-        cache.drop(damage)
-    tidy(cache)
     specs = [
         replace(
             ExtractSpec.from_request(json.loads(request)),
-            cache=cache.folder,
+            cache=folder,
             clip_ids=tuple(sorted(clip_ids)),
             splits=(),
             limit=None,
         )
         for request, clip_ids in sorted(lost.items())
     ]
-    # Features alone are made from cached faces, and those may be among what was lost.
-    return [extract(spec, progress) for spec in sorted(specs, key=lambda spec: spec.only == "features")]
+    if root is None:
+        return specs
+    places = sorted({f"{spec.dataset} in {spec.root}" for spec in specs})
+    if len(places) > 1:
+        raise ConfigError(f"--root: clips of several corpora are lost: {', '.join(places)}. Expected those of one.")
+    return [replace(spec, root=root) for spec in specs]
 
 
 def prune(cache: Cache, fingerprints: Sequence[str], *, delete: bool) -> list[Path]:
@@ -113,6 +161,7 @@ def prune(cache: Cache, fingerprints: Sequence[str], *, delete: bool) -> list[Pa
 
     Raises:
         ConfigError: a beginning fits no shard.
+        StorageError: a file cannot be deleted.
     """
     doomed: list[Path] = []
     for beginning in fingerprints:
@@ -123,6 +172,9 @@ def prune(cache: Cache, fingerprints: Sequence[str], *, delete: bool) -> list[Pa
         doomed += [path for record in records for path in (record.path.with_suffix(".json"), record.path)]
     if delete:
         for path in doomed:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StorageError(f"{path}: cannot be deleted ({error.strerror}).", path=path) from error
         doomed += cache.remove_partials()
     return doomed

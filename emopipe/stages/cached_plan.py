@@ -111,9 +111,10 @@ def _only_set(cache: Cache, kind: str, dataset: str | None, wanted: str) -> Shar
             f"{', with the settings that are wanted' if wanted else ''}"
         )
     if len(found) > 1:
-        listed = _listed(found)
+        corpus = "" if len({name for name, _ in found}) == 1 else "the corpus with --dataset, or "
         raise ConfigError(
-            f"{cache.folder}: holds several sets of {kind}: {listed}.\n"
-            f"Name the corpus with --dataset, or the set with --{kind} and the beginning of its fingerprint."
+            f"{cache.folder}: holds several sets of {kind}: {_listed(found)}.\n"
+            f"Name {corpus}the set with --{kind} and the beginning of its fingerprint. "
+            f"How they differ: emopipe cache list --cache {cache.folder}"
         )
     return next(iter(found.values()))
