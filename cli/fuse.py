@@ -18,6 +18,7 @@ from .options import (
     resolve_cache,
     root_option,
     run_option,
+    say_next,
     seed_option,
 )
 from .progress import EpochLines, say_on_terminal
@@ -74,6 +75,8 @@ def fuse(
         with EpochLines() as progress:
             report = fuse_models(runs, layer, config, run=run, cache=folder, root=root, progress=progress)
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
+    if not as_json:
+        say_next("evaluate", run)
 
 
 def _refuse_learning() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .options import cache_option, names_of, resolve_cache, root_option, run_option
+from .options import cache_option, names_of, resolve_cache, root_option, run_option, say_next
 from .progress import say_on_terminal
 from .sections import Command
 
@@ -52,4 +52,5 @@ def import_head(
         targets=names_of(targets),
         window=WindowConfig(length=window, target=window_target),  # type: ignore[arg-type]  # click.Choice
     )
-    click.echo(f"{run}: {opened.content['num_parameters']:,} numbers.\nnext: emopipe evaluate {run}")
+    click.echo(f"{run}: {opened.content['num_parameters']:,} numbers.")
+    say_next("evaluate", run)

@@ -1,6 +1,7 @@
 """Every option that more than one command takes, declared once."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from emopipe.provenance import num_cores
 CACHE_VARIABLE = "EMOPIPE_CACHE"
 
 Command = Callable[..., Any]
+
+
+def say_next(*words: object) -> None:
+    """Print the command that usually follows, with the corpus and the cache that this one was given."""
+    context = click.get_current_context()
+    line = ["emopipe", *map(str, words)]
+    for name in ("dataset", "root", "cache"):
+        if (value := context.params.get(name)) is not None and (name != "dataset" or words[0] == "extract"):
+            line += [f"--{name}", str(value)]
+    click.echo(f"next: {shlex.join(line)}")
 
 
 class _Numbers(click.ParamType):

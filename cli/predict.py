@@ -21,7 +21,9 @@ _EXAMPLES = (
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
               help="Folder that <stem>.csv is written to; made when it is not there.")  # fmt: skip
-@click.option("--overlay", is_flag=True, help="Also write <stem>_overlay.mp4 with face and predictions drawn in.")
+@click.option(
+    "--overlay", is_flag=True, help="Also write <stem>_overlay.mp4, without sound, with face and predictions drawn in."
+)
 @click.option("--side", type=click.Choice(["left", "right"]), default=None,
               help="Which of two people is meant.  [default: the one who is seen most]")  # fmt: skip
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), default=None, metavar="RATE",

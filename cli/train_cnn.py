@@ -22,6 +22,7 @@ from .options import (
     resolve_cache,
     root_option,
     run_option,
+    say_next,
     seed_option,
     targets_option,
     task_option,
@@ -52,7 +53,7 @@ _EXAMPLES = (
 @click.option("--backbone", default="khorrami", show_default=True, metavar="NAME",
               help="Network to train: khorrami, vggface, resnet50 or densenet121.")  # fmt: skip
 @click.option("--width", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, metavar="W",
-              help="Share of the published channels: 0.125 for an eighth.")  # fmt: skip
+              help="Share of the published channels: 0.125 for an eighth; khorrami has all.")  # fmt: skip
 @click.option("--weights", default="none", show_default=True, metavar="SPEC",
               help="Start from: none (random), imagenet, a .keras or .h5 file, a run of train-cnn.")  # fmt: skip
 @task_option
@@ -102,3 +103,5 @@ def train_cnn(
             progress=progress,
         )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
+    if not as_json:
+        say_next("extract", "--backbone", run / "network.keras")

@@ -27,6 +27,7 @@ from .options import (
     resolve_cache,
     root_option,
     run_option,
+    say_next,
     seed_option,
     targets_option,
     task_option,
@@ -216,6 +217,8 @@ def train_rnn(
             progress=progress,
         )
     click.echo(json.dumps(report.to_dict()) if as_json else report.to_text())
+    if not as_json:
+        say_next("evaluate", run)
 
 
 def _head_of_sound(

@@ -53,6 +53,24 @@ def join_labels(
     return values, valid
 
 
+def labels_behind(labels: Labels, frame_index: Ints, time_s: Floats) -> int:
+    """How many label rows lie behind the last of the rows, T of them, and so meet none; arguments as of `join_labels`.
+
+    Examples:
+        >>> milliseconds = Labels(("valence",), np.zeros((3, 1)), np.ones(3, bool), time_s=np.array([0.0, 40.0, 80.0]))
+        >>> labels_behind(milliseconds, np.arange(3), np.arange(3) / 25)
+        2
+    """
+    if not len(frame_index):
+        return 0
+    if labels.frame_index is not None:
+        return int((labels.frame_index > frame_index.max()).sum())
+    if labels.time_s is None or not np.isfinite(time_s).any():
+        return 0
+    reach = _half_period(labels.time_s) if len(labels.time_s) > 1 else _half_period(time_s)
+    return int((labels.time_s > np.nanmax(time_s) + reach).sum())
+
+
 def join_audio(
     video_time_s: Floats, audio_time_s: Floats, audio_valid: Bools, window_s: float, hop_s: float
 ) -> tuple[Ints, Bools]:

@@ -216,6 +216,8 @@ def test_wrong_usage_exits_with_2_and_shows_the_usage(call, arguments):
         (("--detector", "retina", "--only", "features"), 2, "Did you mean 'retinaface'"),
         (("--backbone", "resnet5", "--only", "features"), 2, "Did you mean 'resnet50'"),
         (("--fps", "-1"), 1, "expected frames per second above 0"),
+        (("--fps", "10"), 1, "--fps: is for sequences of images"),
+        (("--detector-weights", __file__), 1, "--detector-weights: detector 'retinaface' comes with its own"),
     ],
 )
 def test_an_impossible_setting_is_one_short_message(where, call, tmp_path, options, code, words):

@@ -114,6 +114,36 @@ def test_a_flipped_byte_is_found_by_verify_and_repair_redoes_just_that_clip(make
     assert "nothing to repair" in call("cache", "repair", "--cache", cache).out
 
 
+def test_repair_drops_nothing_while_the_corpus_is_away(make_corpus, make_cache, call, extract):
+    cache = make_cache()
+    root = make_corpus("ann", "ben")
+    extract(root, cache, *FACES)
+    (faces,) = Cache(cache).records("faces")
+    flip(faces.path, "ben/landmarks")
+    moved = root.rename(root.with_name("moved"))
+    for _ in range(2):  # the loss is not forgotten
+        refused = call("cache", "repair", "--cache", cache)
+        assert (refused.code, str(root) in refused.err) == (1, True)
+        assert call("cache", "verify", "--cache", cache).code == 1
+    repair = call("cache", "repair", "--cache", cache, "--root", moved, "--json")
+    assert (repair.code, [counts(report) for report in repair.json["repairs"]]) == (0, [(1, 0, 0)])
+    assert call("cache", "verify", "--cache", cache).code == 0
+    assert counts(extract(moved, cache, *FACES)) == (0, 2, 0)
+
+
+def test_sets_of_one_name_are_told_apart(make_corpus, make_cache, call, extract):
+    cache, root = make_cache(), make_corpus("ann")
+    extract(root, cache, *FACES)
+    assert "with " not in call("cache", "list", "--cache", cache).out
+    extract(root, cache, *FACES, "--detect-every", "5")
+    listed = call("cache", "list", "--cache", cache).out.splitlines()
+    assert sorted(line.strip() for line in listed if line.strip().startswith("with ")) == [
+        "with faces.detect_every 1", "with faces.detect_every 5",
+    ]  # fmt: skip
+    settings = [found["settings"] for found in call("cache", "list", "--cache", cache, "--json").json["sets"]]
+    assert sorted(each["faces"]["detect_every"] for each in settings) == [1, 5]
+
+
 def test_repair_makes_faces_before_the_features_that_are_read_from_them(make_corpus, make_cache, call, extract):
     cache = make_cache()
     root = make_corpus("ann", "ben")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from csv_rows import numbers, rows_of
 from keras2_checkpoint import write_checkpoint
+from PIL import Image as PillowImage
 
 from emopipe.config import FacesConfig
 from emopipe.datasets.phantom_layouts import PhantomSettings
@@ -208,6 +209,15 @@ def test_the_options_of_the_commands_arrive(made, call, tmp_path):
         sides[side] = rows_of(folder / "video1.csv")
         assert probe(folder / "video1_overlay.mp4").num_frames == len(sides[side])
         assert {row["how"] for row in sides[side]} == {"window", "interpolated"}
+    alone = tmp_path / "alone.mp4"
+    write_video(alone, [frame[:, : frame.shape[1] // 2] for frame in frames_of(pair)[:10]], Fraction(25))
+    wide = [np.hstack([frame, np.zeros_like(frame)]) for frame in frames_of(alone)]
+    write_video(alone, wide, Fraction(25))
+    nobody = call("predict", made.head, alone, "--out", tmp_path / "nobody", "--side", "right")
+    assert "no face in the right half of any frame: nothing is predicted. Without --side" in nobody.out
+    PillowImage.fromarray(frames_of(alone)[0]).save(tmp_path / "still.png")
+    still = call("predict", made.head, tmp_path / "still.png", "--out", tmp_path / "still", "--overlay")
+    assert (still.code, "no overlay: it is no video." in still.out) == (0, True)
     left, right = (numbers(rows, "valence", "arousal") for rows in sides.values())
     assert np.abs(left - right).max() > 10 * TOLERANCE
     run = tmp_path / "run"

@@ -198,6 +198,24 @@ def test_a_number_out_of_range_is_refused_at_once(change, message):
         replace(SMALL, **change)
 
 
+def test_labels_behind_the_end_of_a_clip_are_told(corpus, cache, tmp_path):
+    quiet = train_rnn(replace(SMALL, epochs=1), cache=cache, run=tmp_path / "quiet")
+    assert not [note for note in quiet.notes if "behind their end" in note]
+    write_annotation(corpus, "dev", "dev0", np.concatenate([labels_of("dev", 0), labels_of("dev", 0)[:9]]))
+    told = train_rnn(replace(SMALL, epochs=1), cache=cache, run=tmp_path / "told")
+    assert (
+        "split 'dev': 1 of 3 clips have labels behind their end, which are left out (the first: 'dev0', 9 of 69)."
+        in (told.notes)
+    )
+
+
+def test_the_next_command_names_corpus_and_cache(corpus, cache, call, tmp_path):
+    done = call(
+        "train-rnn", "--cache", cache, "--root", corpus, "--run", tmp_path / "run", "--epochs", 1, "--window", 8
+    )
+    assert done.out.splitlines()[-1] == f"next: emopipe evaluate {tmp_path / 'run'} --root {corpus} --cache {cache}"
+
+
 def test_a_window_longer_than_every_stretch_is_refused(cache, tmp_path):
     with pytest.raises(ManifestError, match="smaller --window"):
         train_rnn(TrainRnnConfig(window=WindowConfig(50)), cache=cache, run=tmp_path / "run")

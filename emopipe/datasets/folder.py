@@ -166,4 +166,7 @@ def _report_rows(
             refused.append(Refusal(name, printable(f"{LABELS_FILE}, row {rows[0][0]}, column 'clip': {error}")))
     if unknown:
         verb = "name in the column 'clip' matches" if len(unknown) == 1 else "names in the column 'clip' match"
-        notes.append(f"{LABELS_FILE}: {len(unknown)} {verb} no recording: {some(sorted(unknown))}.")
+        cells = "".join(cell for name in unknown for _, row in table.rows[name] for cell in row)
+        is_other_code = any("\udc80" <= letter <= "\udcff" for letter in cells)
+        cure = " It is not UTF-8; save it as UTF-8." if is_other_code else ""
+        notes.append(f"{LABELS_FILE}: {len(unknown)} {verb} no recording: {some(sorted(unknown))}.{cure}")

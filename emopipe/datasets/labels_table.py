@@ -146,7 +146,8 @@ def _read_table(path: Path, mtime_ns: int, size: int) -> Table:
         if "clip" not in columns or twice:
             raise ManifestError(
                 f"{printable(path)}, row 1: expected a header with the column 'clip' and no name twice. "
-                f"Received: '{printable(','.join(header))[:80]}'.",
+                f"Received: '{printable(','.join(header))[:80]}'."
+                + ("\nColumns are separated by commas." if len(header) == 1 and ";" in header[0] else ""),
                 path=path,
                 row=1,
                 column=twice[0] if twice else "clip",

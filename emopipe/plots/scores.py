@@ -72,7 +72,7 @@ def agreement_figure(truth: Floats, prediction: Floats, targets: Sequence[str], 
 
     num_columns = min(len(targets), _PANELS)
     num_rows = -(-len(targets) // num_columns)
-    figure = _figure(3.6 * num_columns + 1.0, 3.8 * num_rows + 0.2)
+    figure = _figure(3.6 * num_columns + 1.0, 4.3 * num_rows + 0.2)
     all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     many = len(truth) > _MANY_POINTS
     panels = []
@@ -89,7 +89,7 @@ def agreement_figure(truth: Floats, prediction: Floats, targets: Sequence[str], 
             axes.scatter(truth[:, k], prediction[:, k], s=size, alpha=0.45, color=_LINES[0], linewidth=0)
         ends = edges[[0, -1]]
         axes.plot(ends, ends, color=_TRUTH, linewidth=1, linestyle="--")
-        unit = " (-1 to 1)" if target in VA_TARGETS else ""
+        unit = _unit(target, truth[:, k])
         axes.set(xlim=ends, ylim=ends, aspect="equal", title=f"{target}, {len(truth):,} {what}")
         axes.set(xlabel=f"true {target}{unit}", ylabel=f"predicted {target}{unit}")
     for axes in all_axes[len(targets) :]:
@@ -162,7 +162,7 @@ def trace_figure(
         if truth is not None:  # on top: the smoother of the two
             axes.plot(time_s, truth[:, k], color=_TRUTH, linewidth=1.2, linestyle="--", label="truth")
         axes.axhline(0, color="grey", linewidth=0.6)
-        axes.set_ylabel(f"{target} (-1 to 1)" if target in VA_TARGETS else target)
+        axes.set_ylabel(f"{target}{_unit(target, None if truth is None else truth[:, k])}")
         if target in VA_TARGETS:
             largest = max(1.0, *(float(np.max(np.abs(line), initial=0, where=np.isfinite(line))) for line in drawn))
             axes.set_ylim(-1.05 * largest, 1.05 * largest)
@@ -249,6 +249,12 @@ def _quantity(name: str) -> str:
     for prefix in _HELD_OUT:
         name = name.removeprefix(prefix)
     return name
+
+
+def _unit(target: str, truth: Floats | None) -> str:
+    """The scale of valence and arousal, unless labels say that it is another."""
+    is_other = truth is not None and bool((np.abs(truth[np.isfinite(truth)]) > 1).any())
+    return " (-1 to 1)" if target in VA_TARGETS and not is_other else ""
 
 
 def _span(values: Floats, target: str) -> tuple[float, float]:

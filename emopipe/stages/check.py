@@ -15,7 +15,7 @@ from emopipe.errors import EmopipeError, ManifestError
 from emopipe.media.audio import check_sound
 from emopipe.media.images import last_image_number, picture_size
 from emopipe.media.video import probe as probe_video
-from emopipe.records import Clip, VideoInfo
+from emopipe.records import Clip, Labels, VideoInfo
 from emopipe.timeline import COUNT_TOLERANCE
 
 SPLIT_ORDER = ("train", "dev", "test", "none")
@@ -60,6 +60,7 @@ class CheckReport:
     stubs: tuple[str, ...]
     missing: tuple[str, ...]
     refused: tuple[str, ...]
+    displaced: tuple[str, ...]
     shared_subjects: dict[str, tuple[str, ...]]
     notes: tuple[str, ...]
 
@@ -72,6 +73,7 @@ class CheckReport:
             (self.stubs, "Git LFS pointers instead of media, run git lfs pull"),
             (self.missing, "annotated clips without media"),
             (self.refused, "entries that are refused"),
+            (self.displaced, "clips with a tenth of their labels or more behind their end"),
             (self.shared_subjects, "subjects in two splits"),
         )
         return tuple(f"{what}: {len(found)}" for found, what in kinds if found)
@@ -91,6 +93,7 @@ class CheckReport:
             "Git LFS pointers": self.stubs,
             "Annotated clips without media": self.missing,
             "Refused": self.refused,
+            "Labels behind the end of their clip (frames count from 0, times are seconds)": self.displaced,
             "Subjects in two splits": tuple(f"{name}: {', '.join(s)}" for name, s in self.shared_subjects.items()),
             "Notes": self.notes,
         }
@@ -101,6 +104,25 @@ class CheckReport:
                     lines.append(f"  ... and {len(rows) - MOST_LISTED} more (all of them with --json)")
         lines += ["", f"Problems: {'; '.join(self.problems) or 'none'}."]
         return "\n".join(printable(line) for line in lines)
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How long a container says it is; None where it does not."""
+
+    num_frames: int | None = None
+    seconds: float | None = None
+
+    def displaced(self, labels: Labels) -> str:
+        """How many labels lie behind the end, where they are a tenth or more; "" where not."""
+        if labels.frame_index is not None and self.num_frames is not None:
+            num_behind, end = int((labels.frame_index >= self.num_frames).sum()), f"{self.num_frames} frames"
+        elif labels.time_s is not None and self.seconds is not None:
+            num_behind, end = int((labels.time_s > self.seconds).sum()), f"{self.seconds:.2f} s"
+        else:
+            return ""
+        count = len(labels.values)
+        return f"{num_behind} of {count} labels, it has {end}" if num_behind >= max(1, 0.1 * count) else ""
 
 
 def check(
@@ -116,10 +138,13 @@ def check(
         probe: what reads a container's header.
         on_medium: called with (clips looked at, clips in all).
     """
-    frames, bad_media, stubs = _count_frames(manifest, probe, on_medium)
+    lengths, bad_media, stubs = _lengths(manifest, probe, on_medium)
+    displaced: list[str] = []
     bad_labels: dict[Path, ManifestError] = {}
     notes = list(manifest.notes)
-    tasks = {task: _check_task(adapter, manifest, task, frames, bad_labels, notes) for task in adapter.tasks}
+    tasks = {
+        task: _check_task(adapter, manifest, task, lengths, bad_labels, displaced, notes) for task in adapter.tasks
+    }
     shared: dict[str, tuple[str, ...]] = {}
     for task in adapter.tasks:
         view = manifest.for_task(task)
@@ -135,6 +160,7 @@ def check(
         stubs=tuple(stubs),
         missing=tuple(clip.clip_id for clip in manifest.missing if clip.annotations),
         refused=tuple(f"{refusal.clip_id}: {_one_line(refusal.reason)}" for refusal in manifest.refused),
+        displaced=tuple(displaced),
         shared_subjects=shared,
         notes=tuple(notes),
     )
@@ -144,46 +170,48 @@ def _one_line(message: object) -> str:
     return " ".join(printable(message).splitlines())
 
 
-def _count_frames(
+def _lengths(
     manifest: Manifest, probe: Callable[[Path], VideoInfo], on_medium: Callable[[int, int], None] | None
-) -> tuple[dict[Path, int | None], list[str], list[str]]:
-    """Medium -> declared frames (None when not declared), one line per bad medium, and the LFS pointers."""
-    frames: dict[Path, int | None] = {}
+) -> tuple[dict[Path, _Length], list[str], list[str]]:
+    """Medium -> its length, one line per bad medium, and the LFS pointers."""
+    lengths: dict[Path, _Length] = {}
     bad, stubs = [], []
     for done, clip in enumerate(manifest.clips, start=1):
         if on_medium:
             on_medium(done, len(manifest.clips))
-        if clip.media in frames:
+        if clip.media in lengths:
             continue
-        frames[clip.media] = None
+        lengths[clip.media] = _Length()
         if is_lfs_stub(clip.media):
             stubs.append(printable(clip.media))
             continue
         try:
-            frames[clip.media] = _declared_frames(clip, probe)
+            lengths[clip.media] = _length_of(clip, probe)
         except (EmopipeError, OSError) as error:
             bad.append(f"{clip.clip_id}: {_one_line(error)}")
-    return frames, bad, stubs
+    return lengths, bad, stubs
 
 
-def _declared_frames(clip: Clip, probe: Callable[[Path], VideoInfo]) -> int | None:
+def _length_of(clip: Clip, probe: Callable[[Path], VideoInfo]) -> _Length:
     if clip.kind == "video":
-        return probe(clip.media).num_frames
+        video = probe(clip.media)
+        return _Length(video.num_frames, video.duration_s)
     if clip.kind == "images":
-        return last_image_number(clip.media)
+        return _Length(last_image_number(clip.media))
     if clip.kind == "sound":
         check_sound(clip.media)
-        return None
+        return _Length()
     picture_size(clip.media)  # raises when it is no picture
-    return 1
+    return _Length(1)
 
 
 def _check_task(
     adapter: Adapter,
     manifest: Manifest,
     task: str,
-    frames: dict[Path, int | None],
+    lengths: dict[Path, _Length],
     bad_labels: dict[Path, ManifestError],
+    displaced: list[str],
     notes: list[str],
 ) -> TaskCheck:
     view = manifest.for_task(task)
@@ -197,8 +225,11 @@ def _check_task(
             continue
         num_rows += len(labels.values)
         num_valid += int(labels.valid.sum())
-        declared = frames.get(clip.media)
-        if labels.frame_index is None or clip.media not in frames:
+        length = lengths.get(clip.media, _Length())
+        if far_off := length.displaced(labels):
+            displaced.append(f"{clip.clip_id}, {task}: {far_off}")
+        declared = length.num_frames
+        if labels.frame_index is None or clip.media not in lengths:
             continue
         if declared is None:
             differences["unknown"] += 1

@@ -107,6 +107,8 @@ class ExtractReport:
             lines.append(f"sound: {self.windows} windows, {100 * self.valid_windows / self.windows:.1f} % valid")
         if self.rows:
             lines.append(f"features: {self.rows} rows, {100 * self.valid_rows / self.rows:.1f} % valid")
+        if self.seconds:
+            lines.append("seconds within each step; the steps run side by side:")
         for name, seconds in self.seconds.items():
             lines.append(f"  {name:<12}{seconds:9.1f} s  {self.devices.get(name, 'cpu')}")
         lines += [f"note: {note}" for note in self.notes]

@@ -85,7 +85,7 @@ class FuseReport:
         for member, scores, shares in zip(self.members, self.dev_scores, self.weights, strict=True):
             cells = [f"{name} {score:.3f}, share {share:.3f}" for score, share in zip(scores, shares, strict=True)]
             lines.append(f"{member.name:<40}" + "".join(f"{cell:>24}" for cell in cells))
-        return "\n".join([*lines, f"next: emopipe evaluate {self.run}"])
+        return "\n".join(lines)
 
 
 def fuse_decisions(runs: Sequence[Path], *, run: Path, cache: Path, root: Path | None = None) -> FuseReport:

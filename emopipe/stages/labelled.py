@@ -14,7 +14,7 @@ from emopipe.stages.frame_times import FrameTimes
 from emopipe.stages.spec import Plan
 from emopipe.store.cache import Cache, ShardRecord
 from emopipe.store.layout import ClipEntry
-from emopipe.timeline import join_labels
+from emopipe.timeline import COUNT_TOLERANCE, join_labels, labels_behind
 from emopipe.typing import Bools, Floats, Ints
 
 Kind = Literal["faces", "features", "audio"]
@@ -110,7 +110,9 @@ def labelled_clips(plan: Plan, cache: Cache, kind: Kind, split: str, task: str |
         )  # fmt: skip
     places = _places(plan, cache, kind, split, annotated)
     notes = [*_notes(split, task, kind, len(clips), len(annotated), len(places)), *_without_media(plan, split, task)]
-    joined, targets, classes = _joined(adapter, cache, task, places, FrameTimes(cache) if kind == "audio" else None)
+    times = FrameTimes(cache) if kind == "audio" else None
+    joined, targets, classes, far = _joined(adapter, cache, task, places, times)
+    notes += [f"split '{split}': {note}" for note in far]
     if len(joined) < len(places):
         notes.append(
             f"{len(places) - len(joined)} of {len(places)} clips of split '{split}' are left out: their labels are of "
@@ -204,19 +206,21 @@ def _joined(
     task: str,
     places: list[tuple[Clip, ShardRecord, ClipEntry]],
     times: FrameTimes | None,
-) -> tuple[list[LabelledClip], tuple[str, ...], tuple[str, ...]]:
-    """The clips with their labels, and what the columns are, which must be the same for all of them.
+) -> tuple[list[LabelledClip], tuple[str, ...], tuple[str, ...], list[str]]:
+    """The clips with their labels, what the columns are, which must be the same for all of them, and notes.
 
     `times` are given for rows that are no frames; clips whose labels then cannot be placed are left out.
     """
     columns: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
-    joined = []
+    joined, far = [], []
     for clip, record, entry, (frame_index, time_s, is_there) in _rows(cache, places):
         labels = adapter.read_labels(clip, task)
         columns.setdefault((labels.targets, labels.classes), clip.clip_id)
         placed = labels if times is None else times.placed(labels, clip)
         if placed is not None:
             joined.append(_join(clip, record, entry, placed, frame_index, time_s, is_there))
+            if (behind := labels_behind(placed, frame_index, time_s)) > COUNT_TOLERANCE:
+                far.append(f"'{clip.clip_id}', {behind} of {len(placed.values)}")
     if not joined:
         raise ConfigError(
             f"{adapter.name}: task '{task}' is labelled by frame, and without cached faces nothing says when frames "
@@ -229,7 +233,8 @@ def _joined(
             f"Received: {', '.join(other[0][1] or other[0][0])}."
         )
     targets, classes = next(iter(columns))
-    return joined, targets, classes
+    note = f"{len(far)} of {len(joined)} clips have labels behind their end, which are left out (the first: {{}})."
+    return joined, targets, classes, [note.format(far[0])] if far else []
 
 
 def _rows(

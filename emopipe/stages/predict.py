@@ -236,6 +236,7 @@ def predict_files(
             if found.whole is not None:
                 write_whole(table, clip_csv(found, predictor.trained.classes).encode())
             drawn = write_overlay(found, out, predictor.trained.classes, progress.drawn) if overlay else None
+            notes = found.notes if drawn or not overlay else (*found.notes, "no overlay: it is no video.")
         except (MediaError, FaceError, ConfigError) as error:
             progress.clip(path.stem, False)
             yield Outcome(path, error=str(error))
@@ -243,7 +244,7 @@ def predict_files(
         progress.clip(path.stem, True)
         predicted = int((found.how != NONE).sum())
         counts = len(found), int(found.valid.sum()), predicted
-        yield Outcome(path, table, drawn, *counts, found.notes, of_sound=found.of_sound)
+        yield Outcome(path, table, drawn, *counts, notes, of_sound=found.of_sound)
 
 
 def check_names(media: Sequence[Path], out: Path, *, of_clips: bool = False) -> None:

@@ -138,7 +138,9 @@ class Senses:
             raise EmptyMediaError(f"{clip.media}: holds no frame.\nExpected at least one picture.", path=clip.media)
         notes = list(count_notes(source, len(valid), float(rows["time_s"][-1]), {}))
         if not valid.any():
-            notes.append("no face in any frame: nothing is predicted.")
+            where = f"the {clip.side} half of any frame" if clip.side else "any frame"
+            cure = " Without --side the face that is seen most is taken." if clip.side else ""
+            notes.append(f"no face in {where}: nothing is predicted.{cure}")
         box, landmarks, transform = (np.concatenate(parts) for parts in zip(*faces, strict=True))
         visual, _ = split_taps(self._trained.taps)
         columns = [rows[f"taps/{tap}"] for tap in visual or sorted(self._tap_sizes)]

@@ -12,7 +12,7 @@ from emopipe.config import FACES_VERSION, FEATURES_VERSION, READY_MADE_VERSION, 
 from emopipe.datasets.adapter import Adapter, load_adapter
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ConfigError
-from emopipe.faces.detection import DETECTORS, detector_digest
+from emopipe.faces.detection import DETECTORS, detector_digest, users_weights
 from emopipe.faces.landmarks import landmarker_digest
 from emopipe.models.backbones import BackbonePlan, resolve_backbone, resolve_device
 from emopipe.models.spectrogram_cnn import AudioPlan, AudioRequest, resolve_audio
@@ -226,11 +226,15 @@ def settle(spec: ExtractSpec, cache: Cache) -> Settled:
     """
     if spec.faces.alignment != "given":
         DETECTORS[spec.faces.detector]  # an unknown name is refused before weights are looked for
+        if spec.detector_weights is not None and users_weights(spec.faces.detector, spec.detector_weights) is None:
+            raise ConfigError(f"--detector-weights: detector '{spec.faces.detector}' comes with its own. Leave it out.")
     adapter = load_adapter(spec.dataset)
     manifest = scan(adapter, spec.root, spec.ready_made, wants_crops=spec.faces.alignment == "given")
     manifest = manifest.select(spec.splits, spec.limit)
     if spec.clip_ids:
         manifest = replace(manifest, clips=tuple(clip for clip in manifest.clips if clip.clip_id in spec.clip_ids))
+    if spec.faces.fps is not None and manifest.clips and all(clip.kind != "images" for clip in manifest.clips):
+        raise ConfigError("--fps: is for sequences of images. All clips here have times of their own; leave it out.")
     found = Settled(adapter, manifest, None, None)
     if not found.has_pictures and spec.audio is None:
         raise ConfigError(

@@ -79,8 +79,7 @@ class TrainReport:
         thinned = f" of {before:,}" if train < before else ""
         return (
             f"{self.run}: trained on {train:,}{thinned} frames, judged on {dev:,}.\n"
-            f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}\n"
-            f"next: emopipe extract --backbone {self.run / 'network.keras'}"
+            f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}"
         )
 
 

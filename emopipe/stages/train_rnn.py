@@ -61,8 +61,7 @@ class TrainReport:
         return (
             f"{self.run}: {self.num_parameters:,} weights, trained on {self.counts['train']:,} windows, "
             f"judged on {self.counts['dev']:,}.\n"
-            f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}\n"
-            f"next: emopipe evaluate {self.run}"
+            f"best epoch {self.best['epoch']} of {self.num_epochs}: {listed}"
         )
 
 

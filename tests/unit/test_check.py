@@ -85,6 +85,24 @@ def test_of_a_table_for_all_clips_the_first_bad_row_is_listed(tmp_path):
     assert "row 3, column 'joy'" in report.bad_labels[0]
 
 
+@pytest.mark.parametrize(
+    ("column", "places", "message"),
+    [
+        ("time_s", range(0, 400, 40), "a, labels: 9 of 10 labels, it has 0.40 s"),
+        ("frame", [0, 1, 2, 3, 500], "a, labels: 1 of 5 labels, it has 10 frames"),
+        ("time_s", [0.0, 0.1, 0.2, 0.3], None),
+        ("frame", range(10), None),
+    ],
+)
+def test_labels_behind_the_end_are_a_problem(tmp_path, column, places, message):
+    tiny_video(tmp_path / "a.mp4")
+    rows = "".join(f"a,{place},0.1\n" for place in places)
+    (tmp_path / "labels.csv").write_text(f"clip,{column},joy\n{rows}")
+    report = run_check(tmp_path, "folder")
+    assert report.displaced == ((message,) if message else ())
+    assert ("behind their end" in report.to_text()) == bool(message)
+
+
 def test_missing_broken_and_unpulled_media_are_told_apart(corpus):
     (corpus / "batch1" / "video45_2.avi").unlink()
     (corpus / "batch1" / "10-60-1280x720.mp4").write_bytes(b"not a video")

@@ -158,6 +158,15 @@ def test_rows_and_videos_without_each_other_are_noted(adapter, tmp_path):
     assert any("1 recording has no row in labels.csv: b" in note for note in notes)
 
 
+def test_a_table_in_another_code_or_with_semicolons_says_so(adapter, tmp_path):
+    labelled(tmp_path, "clip,joy\na,0.1\n")
+    (tmp_path / "labels.csv").write_bytes("clip,joy\nMüller,0.1\n".encode("latin-1"))
+    assert any(note.endswith("It is not UTF-8; save it as UTF-8.") for note in adapter.scan(tmp_path).notes)
+    (tmp_path / "labels.csv").write_text("clip;joy\na;0.1\n")
+    with pytest.raises(ManifestError, match="Columns are separated by commas"):
+        adapter.scan(tmp_path)
+
+
 def test_a_changed_table_is_read_again(adapter, tmp_path):
     labelled(tmp_path, "clip,joy\na,0.1\n")
     clip = by_id(adapter.scan(tmp_path))["a"]
