@@ -100,7 +100,7 @@ reproduce-hume: $(INSTALLED) ## The Hume-Reaction paper: ROOT=the corpus folder
 reproduce-ravdess: $(INSTALLED) ## Sound alone, on recordings to download: ROOT=the folder of RAVDESS' speech
 	$(call reproduce,$(addsuffix :,$(RAVDESS_RECIPES)),ravdess)
 
-capabilities: $(INSTALLED) ## Run every capability and write docs/capabilities.md; some two hours
+capabilities: $(INSTALLED) ## Run every capability and write docs/capabilities.md; some two hours on two cores
 	$(MAKE) --no-print-directory test PYTEST_OPTIONS=--junitxml=runs/tests.xml
 	$(BIN)/python benchmarks/capabilities.py --work runs/capabilities --tests runs/tests.xml
 
