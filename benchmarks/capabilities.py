@@ -311,6 +311,7 @@ HEAD_OF_PAGE = """# What it can do, and where that was seen
 Written by `benchmarks/capabilities.py`, which runs every command below in this order in an empty folder, on generated
 corpora; nothing stands here that was not run. The numbers of such small runs say that the code works, not how well.
 What was measured in earnest is in [results](../results/README.md) and [benchmarks](../benchmarks/README.md).
+The recipes of different papers ran side by side, so that their seconds are upper bounds.
 
 Run on {date}, {cores} cores."""
 
