@@ -73,7 +73,7 @@ class CheckReport:
             (self.stubs, "Git LFS pointers instead of media, run git lfs pull"),
             (self.missing, "annotated clips without media"),
             (self.refused, "entries that are refused"),
-            (self.displaced, "clips with a tenth of their labels or more behind their end"),
+            (self.displaced, "clips with more than a tenth of their labels behind their end"),
             (self.shared_subjects, "subjects in two splits"),
         )
         return tuple(f"{what}: {len(found)}" for found, what in kinds if found)
@@ -114,7 +114,7 @@ class _Length:
     seconds: float | None = None
 
     def displaced(self, labels: Labels) -> str:
-        """How many labels lie behind the end, where they are a tenth or more; "" where not."""
+        """How many labels lie behind the end, where they are more than a tenth and more than is usual; "" where not."""
         if labels.frame_index is not None and self.num_frames is not None:
             num_behind, end = int((labels.frame_index >= self.num_frames).sum()), f"{self.num_frames} frames"
         elif labels.time_s is not None and self.seconds is not None:
@@ -122,7 +122,7 @@ class _Length:
         else:
             return ""
         count = len(labels.values)
-        return f"{num_behind} of {count} labels, it has {end}" if num_behind >= max(1, 0.1 * count) else ""
+        return f"{num_behind} of {count} labels, it has {end}" if num_behind > max(COUNT_TOLERANCE, 0.1 * count) else ""
 
 
 def check(

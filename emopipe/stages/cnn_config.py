@@ -78,7 +78,8 @@ class TrainCnnConfig:
         if self.batch_size < 1 or (self.steps_per_epoch is not None and self.steps_per_epoch < 1):
             raise ConfigError("batch size and steps per epoch: expected at least 1.")
         check_width(self.width)
-        training.check_optimiser(self.optimiser, self.learning_rate, self.momentum, self.decay)
+        training.check_optimiser(self.optimiser)
+        training.check_rates(self.learning_rate, self.momentum, self.decay)
         if self.seed < 0:
             raise ConfigError(f"seed: expected at least 0. Received: {self.seed}.")
         training.Schedule(self.epochs, self.patience, "")

@@ -137,7 +137,8 @@ class TrainRnnConfig:
             raise ConfigError(f"label_smoothing: expected a number in [0, 1). Received: {self.label_smoothing}.")
         if self.batch_size < 1 or self.seed < 0:
             raise ConfigError("expected a batch size of at least 1 and a seed of at least 0.")
-        training.check_optimiser(self.optimiser, self.learning_rate, self.momentum, self.decay, self.clip_value)
+        training.check_optimiser(self.optimiser)
+        training.check_rates(self.learning_rate, self.momentum, self.decay, self.clip_value)
         training.Schedule(self.epochs, self.patience, "")
         self._check_head()
         self._check_tap_head()

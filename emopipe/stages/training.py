@@ -83,16 +83,22 @@ class History:
         return text.getvalue().encode()
 
 
-def check_optimiser(
-    name: str, learning_rate: float, momentum: float, decay: float = 0.0, clip_value: float | None = None
-) -> None:
-    """Refuse an optimiser that `optimiser` does not know, and numbers that it cannot work with.
+def check_optimiser(name: str) -> None:
+    """Refuse an optimiser that `optimiser` does not know.
 
     Raises:
-        ConfigError: the name is none of `OptimiserName`, or a number is out of its range.
+        ConfigError: it is none of `OptimiserName`.
     """
     if name not in get_args(OptimiserName):
         raise ConfigError(f"optimiser: expected {' or '.join(get_args(OptimiserName))}. Received: {name!r}.")
+
+
+def check_rates(learning_rate: float, momentum: float, decay: float, clip_value: float | None = None) -> None:
+    """Refuse numbers that no optimiser can work with.
+
+    Raises:
+        ConfigError: one is out of its range.
+    """
     if not (learning_rate > 0 and 0 <= momentum < 1 and decay >= 0):
         raise ConfigError(
             "expected a learning rate above 0, a momentum in [0, 1) and a decay of at least 0. "
@@ -119,7 +125,7 @@ def optimiser(
     """
     import keras
 
-    check_optimiser(name, learning_rate, momentum, decay, clip_value)
+    check_optimiser(name)
     rate: Any = learning_rate
     if decay:
         rate = keras.optimizers.schedules.InverseTimeDecay(learning_rate, decay_steps=1, decay_rate=decay)

@@ -89,7 +89,7 @@ def test_of_a_table_for_all_clips_the_first_bad_row_is_listed(tmp_path):
     ("column", "places", "message"),
     [
         ("time_s", range(0, 400, 40), "a, labels: 9 of 10 labels, it has 0.40 s"),
-        ("frame", [0, 1, 2, 3, 500], "a, labels: 1 of 5 labels, it has 10 frames"),
+        ("frame", [0, 1, 500, 501, 502], "a, labels: 3 of 5 labels, it has 10 frames"),
         ("time_s", [0.0, 0.1, 0.2, 0.3], None),
         ("frame", range(10), None),
     ],

@@ -132,7 +132,7 @@ def test_media_that_are_not_there_are_missing_and_coverage_is_told(adapter, root
 
 
 class _Info:
-    num_frames = 25
+    num_frames, duration_s = 25, None
 
 
 def test_check_opens_the_videos(adapter, tmp_path):
