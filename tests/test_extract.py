@@ -131,6 +131,20 @@ def test_repair_drops_nothing_while_the_corpus_is_away(make_corpus, make_cache, 
     assert counts(extract(moved, cache, *FACES)) == (0, 2, 0)
 
 
+def test_repair_tells_of_clips_whose_media_are_gone(make_corpus, make_cache, call, extract):
+    cache, root = make_cache(), make_corpus("ann", "ben", "cid")
+    extract(root, cache, *FACES)
+    (faces,) = Cache(cache).records("faces")
+    flip(faces.path, "ben/landmarks")
+    flip(faces.path, "cid/landmarks")
+    (root / "cid.mp4").unlink()
+    repair = call("cache", "repair", "--cache", cache)
+    assert repair.code == 1
+    told = f"1 of the lost clips cannot be made again: their media are not in {root} any more (the first: 'cid')"
+    assert told in repair.err
+    assert stored(cache, "faces").keys() == {"ann", "ben"}
+
+
 def test_sets_of_one_name_are_told_apart(make_corpus, make_cache, call, extract):
     cache, root = make_cache(), make_corpus("ann")
     extract(root, cache, *FACES)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emopipe.errors import ConfigError, StorageError
+from emopipe.datasets.adapter import load_adapter
+from emopipe.errors import ConfigError, ManifestError, StorageError
 from emopipe.stages.extract import extract, tidy
 from emopipe.stages.extract_report import ExtractReport
 from emopipe.stages.progress import Progress
-from emopipe.stages.spec import ExtractSpec, settle
+from emopipe.stages.spec import ExtractSpec, scan, settle
 from emopipe.store.cache import Cache, Damage, ShardRecord
 
 _LONGEST_VALUE = 24  # of a setting in a list; digests are longer
@@ -114,19 +115,35 @@ def repair(
 
     Raises:
         EmopipeError: the corpus that they came from is not there, or weights are not; then nothing is dropped.
+        ManifestError: some of them have no media any more; raised when the others are made again.
         ConfigError: `root` is given and clips of several corpora are lost.
     """
     damaged = find_damage(cache, on_shard)
     specs = _asked_again(damaged, cache.folder, root)
     for damage in damaged:
         progress.say(f"{damage.record.path.name}: {damage.reason}.")
+    gone: dict[str, Path] = {}
+    possible = []
     for spec in specs:
-        settle(spec, cache)
+        given = spec.faces.alignment == "given"
+        manifest = scan(load_adapter(spec.dataset), spec.root, spec.ready_made, wants_crops=given)
+        there = set(spec.clip_ids) & {clip.clip_id for clip in manifest.clips}
+        gone |= dict.fromkeys(set(spec.clip_ids) - there, spec.root)
+        if there:
+            possible.append(replace(spec, clip_ids=tuple(sorted(there))))
+            settle(possible[-1], cache)
     for damage in damaged:
         cache.drop(damage)
     tidy(cache)
     # Features alone are made from cached faces, and those may be among what was lost.
-    return [extract(spec, progress) for spec in sorted(specs, key=lambda spec: spec.only == "features")]
+    reports = [extract(spec, progress) for spec in sorted(possible, key=lambda spec: spec.only == "features")]
+    if gone:
+        first = min(gone)
+        raise ManifestError(
+            f"{len(gone)} of the lost clips cannot be made again: their media are not in {gone[first]} any more (the "
+            f"first: '{first}').\nThe others are made. With the media back in place extract makes these too."
+        )
+    return reports
 
 
 def _asked_again(damaged: Sequence[Damage], folder: Path, root: Path | None) -> list[ExtractSpec]:
