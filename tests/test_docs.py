@@ -26,8 +26,8 @@ def command_lines() -> list[tuple[str, str]]:
     for page in PAGES:
         lines = [line.strip() for block in code_blocks(page) for line in block.splitlines()]
         lines += re.findall(r"`(emopipe [^`\n]+)`", page.read_text())
-        for line in lines:
-            words = line.split("#")[0].strip()
+        for part in (part for line in lines for part in line.split("&&")):
+            words = part.split("#")[0].strip()
             if re.match(r"(\.venv/bin/)?emopipe ", words) and "|" not in words and "NAME" not in words:
                 found.append((page.name, words))
     return sorted(set(found))
