@@ -51,8 +51,8 @@ def predict(
     say_on_terminal("Loading the networks of the run …")
     bar = Bar()
     try:
-        predictor = load_predictor(run, device=device)
-        files = predict_files(predictor, media, out, side=side or "", fill=fill, fps=fps, overlay=overlay, progress=bar)
+        predictor = load_predictor(run, device=device, fps=fps)
+        files = predict_files(predictor, media, out, side=side or "", fill=fill, overlay=overlay, progress=bar)
         outcomes = list(files)
     finally:
         bar.close()

@@ -49,7 +49,7 @@ def media_identity(path: Path) -> str:
 
 def partial_path(path: Path) -> Path:
     """Where a file is written before it gets its name: same folder, hidden, one per process of any machine."""
-    return path.with_name(f".{path.name}.{_this_process()}.partial")
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.partial")
 
 
 def is_abandoned(partial: Path) -> bool:
@@ -71,12 +71,8 @@ def is_abandoned(partial: Path) -> bool:
     return False
 
 
-def _this_process() -> str:
-    return f"{_host()}-{os.getpid()}"
-
-
 def _host() -> str:
-    return socket.gethostname().replace(".", "_").replace("/", "_")
+    return socket.gethostname().replace(".", "_")
 
 
 def write_whole(path: Path, data: bytes) -> None:

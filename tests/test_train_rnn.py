@@ -157,65 +157,6 @@ def test_a_moved_corpus_is_found_by_its_new_root(trained, tmp_path):
     assert found.num_scored == CLIPS["dev"] * (NUM_FRAMES - 1)
 
 
-def test_nothing_cached_says_what_to_run(tmp_path):
-    (tmp_path / "cache").mkdir()
-    with pytest.raises(ConfigError, match="emopipe extract"):
-        train_rnn(SMALL, cache=tmp_path / "cache", run=tmp_path / "run")
-
-
-def test_several_sets_of_features_are_listed(corpus, cache, tmp_path):
-    write_features(corpus, cache, "other")
-    with pytest.raises(ConfigError, match=r"tiny tttttttttt|other oooooooooo"):
-        train_rnn(SMALL, cache=cache, run=tmp_path / "run")
-    report = train_rnn(SMALL, cache=cache, run=tmp_path / "run", features="ooo")
-    assert report.num_epochs == SMALL.epochs
-
-
-def test_a_corpus_cached_from_two_folders_must_be_named(corpus, cache, tmp_path):
-    other = make_corpus(tmp_path / "other")
-    for video in other.rglob("*.mp4"):
-        video.write_bytes(video.read_bytes() + b"another recording")
-    write_features(other, cache, "tiny")
-    with pytest.raises(ConfigError, match=f"from several folders: {corpus}, {other}.\nSay which is meant with --root"):
-        train_rnn(SMALL, cache=cache, run=tmp_path / "run")
-    assert train_rnn(SMALL, cache=cache, run=tmp_path / "run", root=other).num_epochs == SMALL.epochs
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"cells": "qrnn"}, "cells: expected simple, gru, lstm. Received: 'qrnn'"),
-        ({"reduce": "max"}, "reduce: expected median, mean. Received: 'max'"),
-        ({"learning_rate": 0.0}, "learning rate above 0"),
-        ({"learning_rate": float("nan")}, "learning rate above 0"),
-        ({"momentum": 1.0}, r"momentum in \[0, 1\)"),
-        ({"decay": -1e-5}, "decay of at least 0"),
-        ({"clip_value": 0.0}, "clip_value: expected a number above 0"),
-    ],
-)
-def test_a_number_out_of_range_is_refused_at_once(change, message):
-    with pytest.raises(ConfigError, match=message):
-        replace(SMALL, **change)
-
-
-def test_labels_behind_the_end_of_a_clip_are_told(corpus, cache, tmp_path):
-    quiet = train_rnn(replace(SMALL, epochs=1), cache=cache, run=tmp_path / "quiet")
-    assert not [note for note in quiet.notes if "behind their end" in note]
-    write_annotation(corpus, "dev", "dev0", np.concatenate([labels_of("dev", 0), labels_of("dev", 0)[:9]]))
-    told = train_rnn(replace(SMALL, epochs=1), cache=cache, run=tmp_path / "told")
-    assert (
-        "split 'dev': 1 of 3 clips have labels behind their end, which are left out (the first: 'dev0', 9 of 69)."
-        in (told.notes)
-    )
-
-
-def test_the_next_command_names_corpus_and_cache(corpus, cache, call, tmp_path):
-    done = call(
-        "train-rnn", "--cache", cache, "--root", corpus, "--run", tmp_path / "run", "--epochs", 1, "--window", 8
-    )
-    assert done.out.splitlines()[-1] == f"next: emopipe evaluate {tmp_path / 'run'} --root {corpus} --cache {cache}"
-
-
 def test_a_window_longer_than_every_stretch_is_refused(cache, tmp_path):
     with pytest.raises(ManifestError, match="smaller --window"):
         train_rnn(TrainRnnConfig(window=WindowConfig(50)), cache=cache, run=tmp_path / "run")

@@ -116,7 +116,7 @@ def users_weights(name: str, weights: Path | None = None) -> Path | None:
 
     Args:
         name: a name in `DETECTORS`.
-        weights: the file that was named; None, or one that is gone, for where the environment says.
+        weights: the file that was named; None for the one that the environment names.
 
     Raises:
         WeightsError: there is no such file, or its bytes are others.
@@ -124,7 +124,7 @@ def users_weights(name: str, weights: Path | None = None) -> Path | None:
     source: Source = DETECTORS.load(name).source
     if source.users_file is None:
         return None
-    return source.users_file(weights if weights is not None and weights.exists() else None)
+    return source.users_file(weights)
 
 
 @functools.cache

@@ -68,6 +68,7 @@ class Predictor:
     Args:
         run: a run of `train-cnn` or `train-rnn`.
         device: "auto", "cpu" or "gpu".
+        fps: frames per second of folders of crops, which have no times of their own; None for that of training.
 
     Raises:
         RunError: no run, an unfinished one, one of a newer version, or one on ready-made features.
@@ -75,22 +76,16 @@ class Predictor:
         MissingDependencyError, DeviceError: an engine cannot be had.
     """
 
-    def __init__(self, run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto"):
+    def __init__(self, run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto", fps: float | None = None):
         self.trained = open_trained(run)
-        self._senses = Senses(self.trained, device)
+        self._senses = Senses(self.trained, device, fps)
         self._head = None
         if self.trained.window is not None:
             load_keras()
             self._head = load_network(self.trained.run.network)
 
     def predict(
-        self,
-        media: Path,
-        *,
-        side: Side = "",
-        fill: Fill = "short",
-        fps: float | None = None,
-        progress: Progress | None = None,
+        self, media: Path, *, side: Side = "", fill: Fill = "short", progress: Progress | None = None
     ) -> Prediction:
         """Predict every frame of a video, or of a picture; for a run on sound alone, every window of a recording.
 
@@ -99,7 +94,6 @@ class Predictor:
                 alone, a sound file or a video.
             side: which of two people is meant, "" for the one who is seen most.
             fill: see `window_predictions`.
-            fps: frames per second of a folder of crops, which has no times of its own; None for that of training.
             progress: told of finished frames.
 
         Returns:
@@ -109,10 +103,10 @@ class Predictor:
             MediaError: it cannot be decoded, holds no frame or no sound, is no recording for such a run, or is a folder
                 of crops whose rate nobody says.
             FaceError: the detector fails.
-            ConfigError: `fps` is given for what has times of its own.
+            ConfigError: the predictor was given a rate, and this has times of its own.
         """
         trained = self.trained
-        found = self._senses.read(media, side, progress or Progress(), fps)
+        found = self._senses.read(media, side, progress or Progress())
         table = found.table(as_cached=trained.reads != "faces")
         if self._head is None or trained.window is None:
             values, how = frame_predictions(table, fill)
@@ -135,26 +129,20 @@ class FusionPredictor:
 
     Args:
         fusion: the fusion.
-        device: as of `Predictor`, and so are the errors.
+        device, fps: as of `Predictor`, and so are the errors.
     """
 
-    def __init__(self, fusion: Fusion, *, device: Literal["auto", "cpu", "gpu"] = "auto"):
-        self._members = [Predictor(member.run.folder, device=device) for member in fusion.members]
+    def __init__(self, fusion: Fusion, *, device: Literal["auto", "cpu", "gpu"] = "auto", fps: float | None = None):
+        self._members = [Predictor(member.run.folder, device=device, fps=fps) for member in fusion.members]
         self._weights = fusion.weights
         seeing = [member.trained for member in self._members if member.trained.reads != "audio"]
         self.trained = seeing[0] if seeing else self._members[0].trained
 
     def predict(
-        self,
-        media: Path,
-        *,
-        side: Side = "",
-        fill: Fill = "short",
-        fps: float | None = None,
-        progress: Progress | None = None,
+        self, media: Path, *, side: Side = "", fill: Fill = "short", progress: Progress | None = None
     ) -> Prediction:
         """As `Predictor.predict`; every member looks at the video itself."""
-        found = [member.predict(media, side=side, fill=fill, fps=fps, progress=progress) for member in self._members]
+        found = [member.predict(media, side=side, fill=fill, progress=progress) for member in self._members]
         first = next((each for each in found if not each.of_sound), found[0])
         values, how = _averaged(found, first, self._weights)
         wholes = [each.whole for each in found if each.whole is not None]
@@ -172,12 +160,14 @@ def _averaged(found: Sequence[Prediction], first: Prediction, weights: Floats) -
     return averaged_frames([each.values for each in found], [each.how for each in found], weights)
 
 
-def load_predictor(run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto") -> Predictor | FusionPredictor:
+def load_predictor(
+    run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto", fps: float | None = None
+) -> Predictor | FusionPredictor:
     """What predicts with a run of any kind.
 
     Args:
         run: a run of `train-cnn`, `train-rnn` or `fuse`.
-        device: "auto", "cpu" or "gpu".
+        device, fps: as of `Predictor`.
 
     Returns:
         Detector, networks and head, loaded once. Its `predict` takes one recording and gives a `Prediction`.
@@ -196,8 +186,8 @@ def load_predictor(run: Path, *, device: Literal["auto", "cpu", "gpu"] = "auto")
         True
     """
     if is_fusion(run):
-        return FusionPredictor(open_fusion(run), device=device)
-    return Predictor(run, device=device)
+        return FusionPredictor(open_fusion(run), device=device, fps=fps)
+    return Predictor(run, device=device, fps=fps)
 
 
 def predict_files(
@@ -207,7 +197,6 @@ def predict_files(
     *,
     side: Side = "",
     fill: Fill = "short",
-    fps: float | None = None,
     overlay: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
@@ -229,7 +218,7 @@ def predict_files(
     progress.begin(len(media))
     for path in media:
         try:
-            found = predictor.predict(path, side=side, fill=fill, fps=fps, progress=progress)
+            found = predictor.predict(path, side=side, fill=fill, progress=progress)
             table = out / f"{path.stem}.csv"
             frames = table if found.whole is None else out / f"{path.stem}_frames.csv"
             write_whole(frames, to_csv(found, predictor.trained.classes).encode())

@@ -81,6 +81,7 @@ class Senses:
     Args:
         trained: the run.
         device: "auto", "cpu" or "gpu".
+        fps: frames per second of folders of crops, which have no times of their own; None for that of training.
 
     Raises:
         RunError: the run learned from ready-made features, which no recording has.
@@ -88,24 +89,24 @@ class Senses:
         MissingDependencyError, DeviceError: an engine cannot be had.
     """
 
-    def __init__(self, trained: Trained, device: str):
+    def __init__(self, trained: Trained, device: str, fps: float | None = None):
         if trained.ready_made is not None:
             raise RunError(
                 f"{trained.run.folder}: learned from {trained.ready_made}, which {trained.dataset} brings along.\nNo "
                 "recording has such features. Predict a split of the corpus: emopipe evaluate RUN --split test"
             )
-        self._trained = trained
+        self._trained, self._fps = trained, fps
         self._ears = None if trained.sound is None else trained.audio_engine(device)
         if trained.faces is not None:
             self._engines = trained.face_engines(device)
             self._network = trained.feature_network(device)
             self._tap_sizes = tap_sizes(self._network)
 
-    def read(self, media: Path, side: Side, progress: Progress, fps: float | None = None) -> Recording:
+    def read(self, media: Path, side: Side, progress: Progress) -> Recording:
         """The rows of a recording.
 
         Args:
-            media, fps: as in `Predictor.predict`.
+            media: as in `Predictor.predict`.
             side: which of two people is meant.
             progress: told of finished rows.
 
@@ -114,16 +115,16 @@ class Senses:
                 of crops whose rate nobody says.
             ConfigError: a rate is given for what has times of its own.
         """
-        if fps is not None and not media.is_dir():
+        if self._fps is not None and not media.is_dir():
             raise ConfigError(f"--fps: is for folders of official crops. {media} has times of its own; leave it out.")
         if self._trained.faces is None and self._ears is not None:
             return self._heard(media, self._ears, progress)
-        seen = self._seen(clip_of(media, self._trained, side), progress, fps)
+        seen = self._seen(clip_of(media, self._trained, side), progress)
         return seen if self._ears is None else self._with_sound(seen, self._ears)
 
-    def _seen(self, clip: Clip, progress: Progress, fps: float | None) -> Recording:
+    def _seen(self, clip: Clip, progress: Progress) -> Recording:
         config = self._trained.faces_config
-        config = config if fps is None else replace(config, fps=fps)
+        config = config if self._fps is None else replace(config, fps=self._fps)
         source = open_source(clip, config, None)
         faces: list[tuple[Floats, Floats, Floats]] = []
         chunks = face_chunks(clip, source, config, self._engines, StepClock())

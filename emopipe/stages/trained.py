@@ -282,7 +282,9 @@ def carry(run: Run, plan: Plan, cache: Cache, *, backbone: bool = True) -> None:
         WeightsError: the file of a detector that comes without one is not at hand.
     """
     if plan.faces_header is not None and plan.faces_config.alignment != "given":
-        weights = users_weights(plan.faces_config.detector, plan.detector_weights)
+        named = plan.detector_weights
+        # Where it lay at extraction it may be gone; whichever file is found, its bytes are the known ones.
+        weights = users_weights(plan.faces_config.detector, named if named is not None and named.exists() else None)
         if weights is not None:
             keep(weights, run.detector_weights)
     headers = (plan.features if backbone else None, plan.audio)

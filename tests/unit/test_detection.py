@@ -225,6 +225,8 @@ def test_only_a_detector_without_packaged_weights_has_a_file_of_the_users(monkey
     assert users_weights("retinaface") is None
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
     with pytest.raises(WeightsError, match="EMOPIPE_YUNET"):
+        users_weights("yunet")
+    with pytest.raises(WeightsError, match=r"moved away\.onnx, which is no file"):
         users_weights("yunet", tmp_path / "moved away.onnx")
 
 
