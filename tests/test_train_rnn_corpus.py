@@ -1,4 +1,4 @@
-"""What `emopipe train-rnn` finds in a cache and in a corpus, which features and which labels, and what it tells of it."""
+"""What `emopipe train-rnn` finds in a cache and a corpus: which features, which labels, and what it tells of them."""
 
 import json
 from dataclasses import replace
