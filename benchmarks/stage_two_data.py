@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.models.rows import Rows
-from emopipe.models.windows import WindowConfig, make_plan
+from emopipe.models.windows import WindowConfig, plan_windows
 from emopipe.records import CROP_SIZE_PX, FaceRows
 from emopipe.stages.spec import ExtractSpec, planned_clip
 from emopipe.stages.spec import make_plan as make_corpus_plan
@@ -44,7 +44,7 @@ def table(num_rows: int, num_features: int, window: int) -> Split:
         frame_index=frames,
         clip_ids=tuple(map(str, range(len(starts) - 1))),
     )
-    plan = make_plan(rows, WindowConfig(window))
+    plan = plan_windows(rows, WindowConfig(window))
     return Split(rows, plan, rows.labels[plan.target_rows])
 
 

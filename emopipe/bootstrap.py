@@ -15,6 +15,7 @@ import numpy as np
 from emopipe.errors import MetricError
 from emopipe.typing import Array, Floats, Ints
 
+RAW = "_raw"  # ends the name of a metric, and of a column, of predictions that were not post-processed
 _PERCENTILES = (2.5, 97.5)
 
 

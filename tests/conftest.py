@@ -27,7 +27,7 @@ for taps in ((), tuple(sys.argv[2:])):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ProgramResult:
     """How a call of the program ended."""
 
     code: int
@@ -86,12 +86,12 @@ def run_program(*arguments: object, runner: tuple[str, ...] = PROGRAM, environme
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, timeout=300, check=False
     )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return ProgramResult(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
 def program():
-    """``program("extract", ...)`` -> `Outcome` of the real command line in a process of its own."""
+    """``program("extract", ...)`` -> `ProgramResult` of the real command line in a process of its own."""
     return run_program
 
 
@@ -100,7 +100,7 @@ def call(monkeypatch, capsys):
     """As `program`, but in this process, which saves the second that a start costs."""
     from emopipe_cli.main import main
 
-    def run(*arguments: object) -> Outcome:
+    def run(*arguments: object) -> ProgramResult:
         monkeypatch.setattr(sys, "argv", ["emopipe", *map(str, arguments)])
         capsys.readouterr()
         code = 0
@@ -109,7 +109,7 @@ def call(monkeypatch, capsys):
         except SystemExit as end:
             code = int(end.code or 0)
         captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
+        return ProgramResult(code, captured.out, captured.err)
 
     return run
 

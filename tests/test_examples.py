@@ -91,13 +91,17 @@ def test_the_other_examples_run(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_script_of_the_page_runs(workplace, monkeypatch, capsys):
+def test_the_scripts_of_the_page_run(workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    [script] = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    exec(script, {})
+    over_videos, of_units = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    exec(over_videos, {})
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
         [clip, target] for clip in ("2-25-320x240", "video3_2") for target in ("valence", "arousal")
     ]
+    exec(of_units, {})
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [
+        ["f1", "AU1", "1.0"], ["f1", "AU4", "0.667"], ["f1", "mean", "0.833"]
+    ]  # fmt: skip
 
 
 def test_examples_stand_under_a_heading_that_the_site_knows():

@@ -26,7 +26,7 @@ from emopipe.stages.import_head import import_head
 from emopipe.stages.report import report_page, write_report
 from emopipe.stages.report_scores import main_score
 from emopipe.stages.rnn_config import TrainRnnConfig
-from emopipe.stages.stored_evaluation import read_predictions, stored_evaluations, unscored_predictions
+from emopipe.stages.stored_evaluation import prediction_table, stored_evaluations, unscored_predictions
 from emopipe.stages.train_rnn import train_rnn
 
 SMALL = TrainRnnConfig(units=(8,), window=WindowConfig(8), epochs=4, batch_size=32, learning_rate=0.05)
@@ -98,7 +98,7 @@ def test_clips_stand_in_the_order_of_their_scores_and_three_are_drawn(made):
 def test_what_is_read_back_is_what_was_predicted(made):
     (stored,) = stored_evaluations(made / "numbers")
     found = predict_run(made / "numbers", split="dev", cache=made / "cache")
-    table = read_predictions(stored, ("valence", "arousal"))
+    table = prediction_table(stored, ("valence", "arousal"))
     np.testing.assert_allclose(table.prediction, found.values, atol=1e-6)
     np.testing.assert_allclose(table.truth, found.rows.labels, atol=1e-6)
     np.testing.assert_array_equal(table.how, found.how)

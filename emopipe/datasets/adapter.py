@@ -17,7 +17,7 @@ from emopipe.records import Clip, Labels, ReadyMadeRows
 from emopipe.registry import Registry
 
 DATA_VARIABLE = "EMOPIPE_DATA"
-Source = Literal["videos", "images"]
+MediaKind = Literal["videos", "images"]
 
 DATASETS = Registry(
     "dataset",
@@ -49,7 +49,7 @@ class Adapter(ABC):
     tasks: tuple[str, ...]
 
     @abstractmethod
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         """List the clips below `root`, sorted by id. Decodes nothing and reads no label.
 
         Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.annotations import frame_labels, read_column
 from emopipe.datasets.listing import (
     clip_name,
@@ -40,7 +40,7 @@ class AffWild(Adapter):
     name = "affwild"
     tasks = ("va",)
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: Aff-Wild has no official images. Expected videos.", path=root)

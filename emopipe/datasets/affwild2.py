@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emopipe.datasets import annotations
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.affwild2_layout import TASKS, Places, find_places, index_images, index_videos, split_folders
 from emopipe.datasets.listing import (
     clip_name,
@@ -60,7 +60,7 @@ class AffWild2(Adapter):
     name = "affwild2"
     tasks = TASKS
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         places = find_places(root)
         names = read_names(root, places)
@@ -159,7 +159,9 @@ def _add_test_list(root: Path, task: str, path: Path, names: Names) -> None:
         names.notes.append(f"{printable(path.name)} {what}: {some(both)}.")
 
 
-def _clip(name: str, media: Path, source: Source, video: Path | None, names: Names, mentioned: Collection[str]) -> Clip:
+def _clip(
+    name: str, media: Path, source: MediaKind, video: Path | None, names: Names, mentioned: Collection[str]
+) -> Clip:
     match = SIDE.fullmatch(name)
     split = next((splits[name] for splits in names.splits.values() if name in splits), None)
     return Clip(

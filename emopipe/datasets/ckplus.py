@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.annotations import frame_labels, line_error, read_text
 from emopipe.datasets.listing import clip_name, entries, not_found, printable, require_folder, some, why_not_inside
 from emopipe.datasets.manifest import Manifest, Refusal
@@ -52,7 +52,7 @@ class CkPlus(Adapter):
     name = "ckplus"
     tasks = (TASK,)
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "videos":
             raise ManifestError(f"{printable(root)}: CK+ has no videos. Expected pictures.", path=root)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.cremad_votes import EMOTION_OF_LETTER, clip_id_of, read_votes
 from emopipe.datasets.listing import clip_name, is_lfs_stub, not_found, printable, require_folder
 from emopipe.datasets.manifest import Manifest, Refusal
@@ -43,7 +43,7 @@ class Cremad(Adapter):
     name = "cremad"
     tasks = ("expr", "votes")
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: CREMA-D has no pictures. Expected videos or sound.", path=root)

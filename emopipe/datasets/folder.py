@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from emopipe.datasets import labels_table
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.labels_table import Table
 from emopipe.datasets.listing import (
     clip_name,
@@ -63,7 +63,7 @@ class Folder(Adapter):
     name = "folder"
     tasks = (TASK,)
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: folders of images are not read. Expected recordings.", path=root)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.hume_features import features_of, files_of, read_muse_features
 from emopipe.datasets.hume_table import FEATURES_FOLDER, TARGETS, HumeLists, read_lists, read_table
 from emopipe.datasets.listing import not_found, printable, require_folder, some
@@ -39,7 +39,7 @@ class Hume(Adapter):
     name = "hume"
     tasks = (TASK,)
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: Hume-Reaction has no pictures. Expected videos.", path=root)

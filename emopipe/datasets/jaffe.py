@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.annotations import frame_labels
 from emopipe.datasets.ckplus import CLASSES, TASK
 from emopipe.datasets.listing import clip_name, entries, not_found, printable, require_folder, some, why_not_inside
@@ -44,7 +44,7 @@ class Jaffe(Adapter):
     name = "jaffe"
     tasks = (TASK,)
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "videos":
             raise ManifestError(f"{printable(root)}: JAFFE has no videos. Expected pictures.", path=root)

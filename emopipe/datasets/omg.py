@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.listing import (
     clip_name,
     entries,
@@ -56,7 +56,7 @@ class Omg(Adapter):
     name = "omg"
     tasks = TASKS
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: OMG-Emotion has no official images. Expected videos.", path=root)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emopipe.datasets.adapter import Adapter, Source, load_adapter
+from emopipe.datasets.adapter import Adapter, MediaKind, load_adapter
 from emopipe.datasets.listing import not_found, require_folder
 from emopipe.datasets.manifest import Manifest
 from emopipe.errors import ManifestError
@@ -27,7 +27,7 @@ class Phantom(Adapter):
     name = "phantom"
     tasks: tuple[str, ...] = ("va", "expr", "au")
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         record = read_record(root)
         official = load_adapter(record["settings"]["layout"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.datasets.adapter import Adapter, Source
+from emopipe.datasets.adapter import Adapter, MediaKind
 from emopipe.datasets.listing import clip_name, not_found, printable, require_folder
 from emopipe.datasets.manifest import Manifest, Refusal
 from emopipe.datasets.media_tree import MediaFile, choose, media_below
@@ -42,7 +42,7 @@ class Ravdess(Adapter):
     name = "ravdess"
     tasks = TASKS
 
-    def scan(self, root: Path, *, source: Source | None = None) -> Manifest:
+    def scan(self, root: Path, *, source: MediaKind | None = None) -> Manifest:
         require_folder(root, TITLE, EXPECTED)
         if source == "images":
             raise ManifestError(f"{printable(root)}: RAVDESS has no pictures. Expected videos or sound.", path=root)

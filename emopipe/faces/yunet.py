@@ -13,7 +13,7 @@ from emopipe.errors import WeightsError
 from emopipe.faces.detection import (
     DEFAULT_NUM_THREADS,
     SCORE_FLOOR,
-    Source,
+    DetectorSource,
     check_frames,
     detector_digest,
     make_detections,
@@ -62,7 +62,7 @@ class YunetDetector:
     """One frame at a time, faces of about 10 px and more, five points per face."""
 
     name = "yunet"
-    source = Source(("opencv-python", "opencv-python-headless"), users_file=checked_weights)
+    source = DetectorSource(("opencv-python", "opencv-python-headless"), users_file=checked_weights)
 
     def __init__(self, *, device: str = "cpu", weights: Path | None = None, num_threads: int = DEFAULT_NUM_THREADS):
         require_processor(self.name, device)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emopipe.models.rows import Rows
-from emopipe.models.windows import Plan
+from emopipe.models.windows import WindowPlan
 from emopipe.processes import held_back
 from emopipe.typing import Floats, Ints
 
@@ -28,7 +28,7 @@ def batches(order: Ints, batch_size: int) -> Iterator[Ints]:
         yield order[start : start + batch_size]
 
 
-def head_inputs(features: Floats, plan: Plan, indices: Ints) -> dict[str, Any]:
+def head_inputs(features: Floats, plan: WindowPlan, indices: Ints) -> dict[str, Any]:
     """What a head takes: {"features": (B, L, D), "mask": (B, L) bool or, for a plan without padding, None}.
 
     Features keep their type: the head makes float32 of them, quicker than numpy would.
@@ -36,7 +36,7 @@ def head_inputs(features: Floats, plan: Plan, indices: Ints) -> dict[str, Any]:
     return {"features": _taken(features, plan.rows(indices)), "mask": plan.mask(indices) if plan.padded else None}
 
 
-def step_targets(rows: Rows, plan: Plan, indices: Ints) -> tuple[Floats, Floats]:
+def step_targets(rows: Rows, plan: WindowPlan, indices: Ints) -> tuple[Floats, Floats]:
     """What a head that predicts every step is to give.
 
     Args:
@@ -53,7 +53,7 @@ def step_targets(rows: Rows, plan: Plan, indices: Ints) -> tuple[Floats, Floats]
     return np.where(weights[..., None] > 0, rows.labels[own], np.float32(0)), weights
 
 
-def predict_windows(head: "keras.Model", features: Floats, plan: Plan, batch_size: int | None = None) -> Floats:
+def predict_windows(head: "keras.Model", features: Floats, plan: WindowPlan, batch_size: int | None = None) -> Floats:
     """What a head says of every window.
 
     Full windows come first and without a mask, which is quicker; a batch that is not full is filled up with its last

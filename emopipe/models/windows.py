@@ -70,7 +70,7 @@ class WindowConfig:
         return self.length + (self.target == "next")
 
 
-class _Plan(ABC):
+class _WindowPlan(ABC):
     """What both kinds of plan share: windows as rows of the table, with gaps filled by `hold_index`."""
 
     hold_index: Ints | None
@@ -106,7 +106,7 @@ class _Plan(ABC):
 
 
 @dataclass(frozen=True)
-class DensePlan(_Plan):
+class DensePlan(_WindowPlan):
     """N windows of evenly spaced rows; each costs two integers.
 
     Attributes:
@@ -130,11 +130,11 @@ class DensePlan(_Plan):
 
     @property
     def padded(self) -> bool:
-        """As `_Plan.padded`."""
+        """As `_WindowPlan.padded`."""
         return self.num_steps is not None and bool((self.num_steps < self.length).any())
 
     def own_rows(self, indices: Ints) -> Ints:
-        """As `_Plan.own_rows`."""
+        """As `_WindowPlan.own_rows`."""
         steps = np.arange(self.length, dtype=np.int32)
         table = self.starts[indices, None].astype(np.int32) + steps * np.int32(self.step)
         if self.num_steps is not None:
@@ -143,7 +143,7 @@ class DensePlan(_Plan):
 
 
 @dataclass(frozen=True)
-class SparsePlan(_Plan):
+class SparsePlan(_WindowPlan):
     """N windows of any rows, such as 32 frames spread over a clip.
 
     Attributes:
@@ -178,15 +178,15 @@ class SparsePlan(_Plan):
 
     @property
     def padded(self) -> bool:
-        """As `_Plan.padded`."""
+        """As `_WindowPlan.padded`."""
         return bool((self.table[:, -1:] < 0).any())
 
     def own_rows(self, indices: Ints) -> Ints:
-        """As `_Plan.own_rows`."""
+        """As `_WindowPlan.own_rows`."""
         return self.table[indices].astype(np.int32)
 
 
-Plan = DensePlan | SparsePlan
+WindowPlan = DensePlan | SparsePlan
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,11 @@ class PredictionPlan:
             a clip stands at its last valid row.
     """
 
-    plan: Plan
+    plan: WindowPlan
     how: Ints
 
 
-def make_plan(rows: Rows, config: WindowConfig) -> Plan:
+def plan_windows(rows: Rows, config: WindowConfig) -> WindowPlan:
     """All windows that can be trained on, or scored; none crosses a clip.
 
     Args:
@@ -250,11 +250,11 @@ def prediction_plan(rows: Rows, config: WindowConfig) -> PredictionPlan:
     Args:
         rows: the table; labels are not looked at.
         config: as in training; stride and labelled have no say. Under the target "every" the windows are those of
-            `make_plan`, with or without labels, and every step of theirs is a prediction. Under "clip" they are those
-            of `make_plan`, one for every clip with a valid row.
+            `plan_windows`, with or without labels, and every step of theirs is a prediction. Under "clip" they are
+            those of `plan_windows`, one for every clip with a valid row.
 
     Raises:
-        ConfigError: as `make_plan`.
+        ConfigError: as `plan_windows`.
     """
     if config.target == "clip":
         clips = _clips(rows, config, np.ones(len(rows), bool))
@@ -327,7 +327,7 @@ def hold_index(rows: Rows) -> Ints:
     return held
 
 
-def clips_without_window(rows: Rows, plan: Plan) -> Ints:
+def clips_without_window(rows: Rows, plan: WindowPlan) -> Ints:
     """Numbers of the clips that the plan has no window of, to be reported."""
     clips = np.searchsorted(rows.clip_starts, plan.target_rows, side="right") - 1
     return np.setdiff1d(np.arange(len(rows.clip_ids)), clips)

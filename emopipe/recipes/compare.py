@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.bootstrap import Paired
+from emopipe.bootstrap import RAW, Paired
 from emopipe.errors import ConfigError
 from emopipe.metrics import METRICS, paired_bootstrap
 from emopipe.recipes.comparison import Cell, ComparedRow, ComparedTable, Comparison
 from emopipe.recipes.predictions import Predictions, predictions_path, read_predictions
-from emopipe.recipes.recipe import RAW, RECIPES, Place, Recipe, Table, find_recipe, published_key
+from emopipe.recipes.recipe import RECIPES, Place, Recipe, Table, find_recipe, published_key
 from emopipe.recipes.seed_rows import PHANTOM
 from emopipe.recipes.table import ResultRow, read_results
 from emopipe.registry import Registry

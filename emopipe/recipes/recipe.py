@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from emopipe.bootstrap import Score
+from emopipe.bootstrap import RAW, Score
 from emopipe.config import to_dict
 from emopipe.datasets.phantom_layouts import PhantomSettings
 from emopipe.errors import ConfigError, UnknownNameError
@@ -17,7 +17,6 @@ from emopipe.recipes.steps import Bench
 from emopipe.registry import Registry
 from emopipe.typing import Ints
 
-RAW = "_raw"  # ends the metric of a score without post-processing, and its key
 _ALL_CLASSES = "label"  # the target of a score of all classes together
 _RANGULOV = "emopipe.recipes.rangulov2020:"
 _KOLLIAS = "emopipe.recipes.kollias2020:"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emopipe.bootstrap import Score
+from emopipe.bootstrap import RAW, Score
 from emopipe.class_metrics import classification_scores, confusion_matrix
 from emopipe.datasets.omg_lists import source_disjoint
 from emopipe.metrics import region_scores, regression_scores
@@ -18,8 +18,6 @@ from emopipe.stages.predictions import cells_of, columns_of
 from emopipe.stages.trained import Trained
 from emopipe.stages.utterance_scores import omg_scores
 from emopipe.typing import Bools, Floats, Ints
-
-RAW = "_raw"  # of the predictions before anything was done to them
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class FaceEngines:
 
 
 @dataclass(frozen=True)
-class Source:
+class FrameSource:
     """Where a clip's frames come from.
 
     Attributes:
@@ -66,7 +66,7 @@ def load_engines(config: FacesConfig, *, device: str, weights: Path | None, num_
     return FaceEngines(detector, load_landmarker())
 
 
-def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> Source:
+def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> FrameSource:
     """Look at a clip's media without decoding it.
 
     Args:
@@ -79,21 +79,23 @@ def open_source(clip: Clip, config: FacesConfig, num_labels: int | None) -> Sour
         num_frames = max(last_image_number(clip.media), num_labels or 0)
         image_rate = _image_rate(clip, config)
         frames = read_images(clip.media, num_frames, image_rate)
-        return Source(frames, num_frames, 112 * 112 * 3, float(image_rate), None, (0, 0))
+        return FrameSource(frames, num_frames, 112 * 112 * 3, float(image_rate), None, (0, 0))
     if is_lfs_stub(clip.media):
         pointer = f"is a Git LFS pointer and not the {clip.kind} itself"
         raise MediaError(f"{clip.media}: {pointer}.\nRun git lfs pull in the corpus folder.", path=clip.media)
     if clip.kind == "picture":
         width, height = picture_size(clip.media)
-        return Source(read_picture(clip.media), 1, width * height * 3, None, None, (width, height))
+        return FrameSource(read_picture(clip.media), 1, width * height * 3, None, None, (width, height))
     info = probe(clip.media)
     rate = None if info.frame_rate is None else float(info.frame_rate)
     size = (info.width, info.height)
-    return Source(read_frames(clip.media), info.num_frames, info.width * info.height * 3, rate, info.duration_s, size)
+    return FrameSource(
+        read_frames(clip.media), info.num_frames, info.width * info.height * 3, rate, info.duration_s, size
+    )
 
 
 def face_chunks(
-    clip: Clip, source: Source, config: FacesConfig, engines: FaceEngines, clock: StepClock
+    clip: Clip, source: FrameSource, config: FacesConfig, engines: FaceEngines, clock: StepClock
 ) -> Prefetch[FaceRows]:
     """Face rows of a clip in consecutive chunks; its steps begin to work now. Close it when it is not used up."""
     ahead = max(1, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, source.frame_bytes)))
@@ -120,7 +122,9 @@ def count_labels(adapter: Adapter, clip: Clip) -> dict[str, int]:
     return {task: len(found.values) for task, found in labels.items() if found.frame_index is not None}
 
 
-def count_notes(source: Source, num_decoded: int, last_time_s: float, num_labels: dict[str, int]) -> tuple[str, ...]:
+def count_notes(
+    source: FrameSource, num_decoded: int, last_time_s: float, num_labels: dict[str, int]
+) -> tuple[str, ...]:
     """Sentences about declared, decoded and labelled counts that disagree."""
     notes = list(compare_counts(source.num_declared, num_decoded, None))
     # Matroska declares no count: there only the times show that a file was cut between two frames.

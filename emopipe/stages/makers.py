@@ -9,7 +9,7 @@ from emopipe.errors import EmptyMediaError, FaceError, ShardError, StorageError
 from emopipe.records import FaceRows
 from emopipe.stages.audio_step import AudioEngine, Windows, check_windows, end_of, sound_info
 from emopipe.stages.clip_queue import Job
-from emopipe.stages.faces_step import FaceEngines, Source, count_labels, count_notes, face_chunks, open_source
+from emopipe.stages.faces_step import FaceEngines, FrameSource, count_labels, count_notes, face_chunks, open_source
 from emopipe.stages.features_step import Crops, FeatureRows, cached_crops
 from emopipe.stages.pipeline import Prefetch
 from emopipe.stages.shelf import Shelf
@@ -26,7 +26,7 @@ class _Opened:
     planned: PlannedClip
     wanted: frozenset[str]
     num_labels: dict[str, int]
-    source: Source | None = None
+    source: FrameSource | None = None
     chunks: Prefetch[FaceRows] | None = None
     error: Exception | None = None
 

@@ -26,7 +26,7 @@ from emopipe.typing import Floats, Ints
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RecordingOutcome:
     """What became of one recording: its files and counts, or the error."""
 
     media: Path
@@ -199,7 +199,7 @@ def predict_files(
     fill: Fill = "short",
     overlay: bool = False,
     progress: Progress | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[RecordingOutcome]:
     """Predict recordings and write <stem>.csv for each; if asked for, <stem>_overlay.mp4 with the predictions drawn in.
 
     A run that learned labels of whole clips gives <stem>.csv one row, and the frames are in <stem>_frames.csv.
@@ -228,12 +228,12 @@ def predict_files(
             notes = found.notes if drawn or not overlay else (*found.notes, "no overlay: it is no video.")
         except (MediaError, FaceError, ConfigError) as error:
             progress.clip(path.stem, False)
-            yield Outcome(path, error=str(error))
+            yield RecordingOutcome(path, error=str(error))
             continue
         progress.clip(path.stem, True)
         predicted = int((found.how != NONE).sum())
         counts = len(found), int(found.valid.sum()), predicted
-        yield Outcome(path, table, drawn, *counts, notes, of_sound=found.of_sound)
+        yield RecordingOutcome(path, table, drawn, *counts, notes, of_sound=found.of_sound)
 
 
 def check_names(media: Sequence[Path], out: Path, *, of_clips: bool = False) -> None:

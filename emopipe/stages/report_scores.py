@@ -11,7 +11,7 @@ from emopipe.models.windows import HOW_NAMES
 from emopipe.plots.page import Html, as_html, bullets, table
 from emopipe.stages.report_clips import class_parts, number_parts
 from emopipe.stages.report_words import REGION, metric_cell, name_of, score_cell
-from emopipe.stages.stored_evaluation import PredictionTable, StoredEvaluation, read_predictions
+from emopipe.stages.stored_evaluation import PredictionTable, StoredEvaluation, prediction_table
 from emopipe.stages.trained import Trained
 
 _MAIN = {"uar": "unweighted_average_recall"}  # what training calls it -> what evaluation does
@@ -37,7 +37,7 @@ def split_parts(stored: StoredEvaluation, trained: Trained) -> list[str]:
     Raises:
         RunError: the predictions are damaged.
     """
-    found = read_predictions(stored, trained.targets)
+    found = prediction_table(stored, trained.targets)
     of = "" if stored.dataset == trained.dataset else f" of {stored.dataset}"
     parts = [f'<h2 id="{as_html(stored.file.stem)}">Split {as_html(stored.split + of)}</h2>']
     parts += [f"<p>{as_html(sentence)}</p>" for sentence in _amounts(stored, found)]

@@ -121,7 +121,7 @@ def unscored_predictions(run: Path) -> tuple[Path, ...]:
     return tuple(path for path in files if not {path.stem, path.stem.removesuffix(_FRAMES)} & stems)
 
 
-def read_predictions(stored: StoredEvaluation, targets: Sequence[str]) -> PredictionTable:
+def prediction_table(stored: StoredEvaluation, targets: Sequence[str]) -> PredictionTable:
     """The predictions that scores are of.
 
     Args:

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 
 from emopipe.datasets.abaw import write_submission_file, write_submission_folder
+from emopipe.datasets.hume_predictions import read_predictions as read_reactions
 from emopipe.datasets.hume_predictions import write_predictions as write_reactions
 from emopipe.datasets.hume_table import TARGETS as REACTIONS
 from emopipe.datasets.hume_table import official_ids
@@ -191,14 +192,25 @@ def write_omg_submission(
     return OmgSubmission(path, split, len(official), filled, dict(fallback))
 
 
-def check_omg_submission(path: Path, root: Path, split: Split) -> Floats:
-    """Read a prediction csv of OMG-Emotion and compare it with the official list of a split, row by row.
+def check_submission(path: Path, root: Path, dataset: str, split: Split) -> Floats:
+    """Read a prediction csv of OMG-Emotion or Hume-Reaction and compare it with a split's official list, row by row.
+
+    Args:
+        path: the file, of any program.
+        root: the corpus.
+        dataset: "omg" or "hume".
+        split: whose list it is held against.
 
     Returns:
-        (N, 2) valence and arousal of the N official rows.
+        (N, 2) valence and arousal, or (N, 7) intensities in the order of `hume_table.TARGETS`, of the N official rows.
 
     Raises:
-        ManifestError: another number of rows, an utterance twice, missing or not official, another order, a missing
+        ConfigError: another dataset.
+        ManifestError: another number of rows, one that is twice, missing, not official or out of order, a missing
             column, or a cell that is no number; names the line.
     """
-    return read_predictions(path, official_rows(root, split))
+    if dataset == "omg":
+        return read_predictions(path, official_rows(root, split))
+    if dataset == "hume":
+        return read_reactions(path, official_ids(root, split))
+    raise ConfigError(f"prediction csv {path}: expected dataset omg or hume. Received: {dataset}.")

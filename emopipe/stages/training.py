@@ -23,7 +23,7 @@ from emopipe.processes import held_back
 from emopipe.provenance import utc_now
 from emopipe.stages.event_log import EventLog
 from emopipe.stages.progress import Progress
-from emopipe.stages.training_state import Number, keras_backend, restore_state, save_state
+from emopipe.stages.training_state import Number, restore_state, running_backend, save_state
 from emopipe.typing import Array
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def finish(run: Run, history: History, **content: Any) -> Run:
         best=best,
         select=history.select,
         num_epochs=len(history.rows),
-        keras_backend=keras_backend(),
+        keras_backend=running_backend(),
         **content,
     )
     shutil.rmtree(run.state, ignore_errors=True)
@@ -298,7 +298,7 @@ def _epoch(
     seed: int,
     progress: Progress,
 ) -> dict[str, Number]:
-    if keras_backend() == "torch":  # elsewhere layers draw from generators of their own; see also `train`
+    if running_backend() == "torch":  # elsewhere layers draw from generators of their own; see also `train`
         import keras
 
         keras.utils.set_random_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))

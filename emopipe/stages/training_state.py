@@ -40,7 +40,7 @@ def save_state(run: Run, model: "keras.Model", network: "keras.Model", rows: lis
     members: dict[str, Any] = {
         f"v{number}": ops.convert_to_numpy(variable.value) for number, variable in enumerate(_variables(model, network))
     }
-    about = json.dumps({"version": STATE_VERSION, "backend": keras_backend(), "rows": rows})
+    about = json.dumps({"version": STATE_VERSION, "backend": running_backend(), "rows": rows})
     members[_ABOUT] = np.frombuffer(about.encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **members)
@@ -72,9 +72,9 @@ def restore_state(run: Run, model: "keras.Model", network: "keras.Model") -> lis
             f"{path}: expected the state of the last epoch. Received something else ({error}).\n"
             "Delete this file: the run then begins again with its first epoch."
         ) from error
-    if backend != keras_backend():
+    if backend != running_backend():
         raise ConfigError(
-            f"{run.folder}: was begun with keras on {backend}. Received: {keras_backend()}.\n"
+            f"{run.folder}: was begun with keras on {backend}. Received: {running_backend()}.\n"
             f"Set KERAS_BACKEND={backend}, or give another --run."
         )
     for variable, array in zip(variables, arrays, strict=True):
@@ -92,7 +92,7 @@ def _path(run: Run) -> Path:
     return run.state / "last.npz"
 
 
-def keras_backend() -> str:
+def running_backend() -> str:
     """The backend that keras runs on in this process: "tensorflow", "jax" or "torch"."""
     import keras
 

@@ -9,8 +9,7 @@ from emopipe.datasets.splits import require_splits
 from emopipe.errors import ConfigError, ManifestError
 from emopipe.models.balance import balance
 from emopipe.models.rows import Rows
-from emopipe.models.windows import DensePlan, WindowConfig, clips_without_window, make_plan
-from emopipe.models.windows import Plan as WindowPlan
+from emopipe.models.windows import DensePlan, WindowConfig, WindowPlan, clips_without_window, plan_windows
 from emopipe.records import VA_TARGETS
 from emopipe.stages.cached_plan import cached_plan
 from emopipe.stages.feature_rows import crop_rows, feature_rows, tap_columns
@@ -212,7 +211,7 @@ def _windows(split: LabelledSplit, rows: Rows, config: TrainRnnConfig, notes: li
     if not isinstance(rows.features, np.ndarray):
         size = rows.features.nbytes / 1e9
         notes.append(f"split '{split.split}': {size:.0f} GB do not fit into memory and are read from disk.")
-    plan = make_plan(rows, config.window)
+    plan = plan_windows(rows, config.window)
     short = clips_without_window(rows, plan)
     notes += _cut_clips(split, rows, plan, config.window)
     if len(short):

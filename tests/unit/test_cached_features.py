@@ -7,7 +7,7 @@ from emopipe.errors import CorruptShardError
 from emopipe.faces.normalisation import InputSpec, normalise
 from emopipe.models.gather import head_inputs
 from emopipe.models.rows import Rows
-from emopipe.models.windows import WindowConfig, make_plan
+from emopipe.models.windows import WindowConfig, plan_windows
 from emopipe.records import FaceRows
 from emopipe.stages import cached_features
 from emopipe.stages.cached_features import CachedFeatures, Stretch, memory_limit
@@ -131,7 +131,7 @@ def test_windows_come_out_the_same(on_disk):
     for table in tables:
         table.check()
     for gaps in ("drop", "hold"):
-        plan = make_plan(tables[0], WindowConfig(4, gaps=gaps, target="every"))
+        plan = plan_windows(tables[0], WindowConfig(4, gaps=gaps, target="every"))
         order = np.random.default_rng(1).permutation(len(plan))
         found, expected = (head_inputs(table.features, plan, order)["features"] for table in tables)
         same(found, expected)

@@ -15,7 +15,7 @@ from emopipe.models.windows import (
     WindowConfig,
     clips_without_window,
     hold_index,
-    make_plan,
+    plan_windows,
     prediction_plan,
 )
 
@@ -98,7 +98,7 @@ def test_motion_looks_often_where_the_face_moves():
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_clip_is_one_window_of_its_own_rows(gaps, sampling):
     rows = table()
-    plan = make_plan(rows, config(sampling=sampling, gaps=gaps))
+    plan = plan_windows(rows, config(sampling=sampling, gaps=gaps))
     begins, ends = rows.clip_starts[:-1], rows.clip_starts[1:]
     clips = [0, 1, 3]
     assert clips_without_window(rows, plan).tolist() == [2, FACELESS, UNLABELLED]
@@ -117,7 +117,7 @@ def test_a_clip_is_one_window_of_its_own_rows(gaps, sampling):
 
 def test_held_rows_repeat_the_last_face_without_weight():
     rows = table()
-    plan = make_plan(rows, config(32, gaps="hold"))
+    plan = plan_windows(rows, config(32, gaps="hold"))
     numbers = np.arange(len(plan))
     own, held = plan.own_rows(numbers), plan.rows(numbers)
     np.testing.assert_array_equal(held, hold_index(rows)[own])
@@ -130,15 +130,15 @@ def test_held_rows_repeat_the_last_face_without_weight():
 def test_a_window_that_sees_nothing_is_left_out():
     rows = table((12,))
     rows.valid[:] = np.arange(12) >= 6
-    assert len(make_plan(rows, config(4, "all", "hold"))) == 0
-    assert len(make_plan(rows, config(4, "all", "drop"))) == 1
-    assert make_plan(rows, config(8, "all", "hold")).rows(np.array([0])).tolist() == [[-1] * 6 + [6, 7]]
+    assert len(plan_windows(rows, config(4, "all", "hold"))) == 0
+    assert len(plan_windows(rows, config(4, "all", "drop"))) == 1
+    assert plan_windows(rows, config(8, "all", "hold")).rows(np.array([0])).tolist() == [[-1] * 6 + [6, 7]]
 
 
 def test_only_all_pads_and_only_clips_that_are_too_short():
     rows = table((40, 5), share_valid=1.1)
     for sampling in SAMPLINGS:
-        plan = make_plan(rows, config(8, sampling))
+        plan = plan_windows(rows, config(8, sampling))
         assert plan.mask(np.array([0, 1])).sum(axis=1).tolist() == [8, 5 if sampling == "all" else 8]
         assert plan.padded == (sampling == "all")
 
@@ -147,7 +147,7 @@ def test_only_all_pads_and_only_clips_that_are_too_short():
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_prediction_sees_what_training_saw_and_unlabelled_clips_too(gaps, sampling):
     rows, chosen = table(), config(sampling=sampling, gaps=gaps)
-    trained, prediction = make_plan(rows, chosen), prediction_plan(rows, chosen)
+    trained, prediction = plan_windows(rows, chosen), prediction_plan(rows, chosen)
     assert clips_without_window(rows, prediction.plan).tolist() == [2, FACELESS]
     np.testing.assert_array_equal(prediction.plan.table[: len(trained)], trained.table)
     np.testing.assert_array_equal(prediction.plan.target_rows[: len(trained)], trained.target_rows)
@@ -161,30 +161,30 @@ def test_prediction_sees_what_training_saw_and_unlabelled_clips_too(gaps, sampli
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_clip_is_sampled_alike_alone_and_among_others(sampling):
     rows = table()
-    together = make_plan(rows, config(sampling=sampling)).table[2]
+    together = plan_windows(rows, config(sampling=sampling)).table[2]
     start, stop = rows.clip_starts[3:5]
     part = slice(start, stop)
     alone = Rows(
         rows.features[part], rows.valid[part], rows.labels[part], rows.label_valid[part], np.array([0, stop - start]),
         rows.frame_index[part], ("c3",), rows.motion[part],
     )  # fmt: skip
-    found = make_plan(alone, config(sampling=sampling)).table[0]
+    found = plan_windows(alone, config(sampling=sampling)).table[0]
     np.testing.assert_array_equal(np.where(found >= 0, found + start, -1), together)
 
 
 def test_motion_that_nobody_measured_is_one_message():
     rows = replace(table(), motion=None)
-    for make in (make_plan, prediction_plan):
+    for make in (plan_windows, prediction_plan):
         with pytest.raises(ConfigError, match='sampling "motion": expected rows that know') as caught:
             make(rows, config(sampling="motion"))
     assert len(str(caught.value).splitlines()) <= 3
-    assert len(make_plan(rows, config())) == 3
+    assert len(plan_windows(rows, config())) == 3
 
 
 def test_a_table_without_clips_has_no_window():
     rows = table((0,))
     for sampling in SAMPLINGS:
-        assert len(make_plan(rows, config(sampling=sampling))) == 0
+        assert len(plan_windows(rows, config(sampling=sampling))) == 0
         assert len(prediction_plan(rows, config(sampling=sampling)).plan) == 0
 
 

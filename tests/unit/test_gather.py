@@ -22,7 +22,7 @@ from emopipe.models.multimodal import MultimodalHeadConfig
 from emopipe.models.rows import Rows
 from emopipe.models.spectrogram_head import SpectrogramHeadConfig
 from emopipe.models.tap_heads import TapHeadConfig
-from emopipe.models.windows import SparsePlan, WindowConfig, make_plan, prediction_plan
+from emopipe.models.windows import SparsePlan, WindowConfig, plan_windows, prediction_plan
 
 NUM_FEATURES = 6
 SAME = 1e-5  # a masked and an unmasked kernel add in another order
@@ -52,15 +52,15 @@ def table(lengths=(40, 7, 60), seed=0, dtype=np.float16, num_features=NUM_FEATUR
 
 def plans_of(rows: Rows):
     """A plan of every kind."""
-    hold = make_plan(rows, WindowConfig(8, gaps="hold"))
+    hold = plan_windows(rows, WindowConfig(8, gaps="hold"))
     sparse = SparsePlan(np.array([[3, 1, 2, 2], [5, 9, -1, -1], [45, -1, -1, -1]], np.int32), np.array([2, 9, 45]))
     return {
-        "drop": make_plan(rows, WindowConfig(8)),
+        "drop": plan_windows(rows, WindowConfig(8)),
         "hold": hold,
         "predict drop": prediction_plan(rows, WindowConfig(8, target="next")).plan,
         "predict hold": prediction_plan(rows, WindowConfig(8, gaps="hold")).plan,
-        "every drop": make_plan(rows, WindowConfig(8, target="every")),
-        "every hold": make_plan(rows, WindowConfig(8, gaps="hold", target="every")),
+        "every drop": plan_windows(rows, WindowConfig(8, target="every")),
+        "every hold": plan_windows(rows, WindowConfig(8, gaps="hold", target="every")),
         "sparse": SparsePlan(sparse.table, sparse.target_rows, hold.hold_index),
     }
 
@@ -113,7 +113,10 @@ def test_the_device_gathers_the_same_bits(dtype):
 @pytest.mark.parametrize("gaps", ["drop", "hold"])
 def test_what_an_invalid_row_holds_changes_no_bit(gaps):
     rows, head = table(), small_head()
-    for plan in (make_plan(rows, WindowConfig(8, gaps=gaps)), prediction_plan(rows, WindowConfig(8, gaps=gaps)).plan):
+    for plan in (
+        plan_windows(rows, WindowConfig(8, gaps=gaps)),
+        prediction_plan(rows, WindowConfig(8, gaps=gaps)).plan,
+    ):
         rows.features[~rows.valid] = np.nan
         with_nan = predict_windows(head, rows.features, plan)
         rows.features[~rows.valid] = 7
@@ -159,7 +162,7 @@ def test_labels_of_steps_are_those_of_their_rows(gaps):
     rows = table(lengths=(20, 3, 30))
     rows.label_valid[[4, 5, 22]] = False
     rows.labels[~rows.label_valid] = np.nan
-    plan = make_plan(rows, WindowConfig(8, gaps=gaps, target="every"))
+    plan = plan_windows(rows, WindowConfig(8, gaps=gaps, target="every"))
     order = np.random.default_rng(3).permutation(len(plan))
     labels, weights = step_targets(rows, plan, order)
     assert (labels.dtype, weights.dtype, labels.shape) == (np.float32, np.float32, (len(plan), 8, 2))
@@ -185,7 +188,7 @@ def test_wide_windows_are_predicted_few_at_a_time(monkeypatch):
     from emopipe.models import gather as module
 
     rows, head = table(), small_head()
-    plan = make_plan(rows, WindowConfig(8))
+    plan = plan_windows(rows, WindowConfig(8))
     expected = predict_windows(head, rows.features, plan)
     sizes = []
 
@@ -204,7 +207,7 @@ def test_wide_windows_are_predicted_few_at_a_time(monkeypatch):
 
 def test_an_empty_plan_gives_no_predictions():
     rows = table(lengths=(3,))
-    assert predict_windows(small_head(), rows.features, make_plan(rows, WindowConfig(8))).shape == (0, 2)
+    assert predict_windows(small_head(), rows.features, plan_windows(rows, WindowConfig(8))).shape == (0, 2)
 
 
 def test_a_head_is_told_of_padding_only_where_there_is_some():
@@ -218,7 +221,7 @@ def test_resident_training_is_host_training():
     import keras
 
     rows = table(lengths=(80, 80))
-    plan = make_plan(rows, WindowConfig(8))
+    plan = plan_windows(rows, WindowConfig(8))
     labels = rows.labels[plan.target_rows]
     heads = [small_head(), small_head()]
     resident = resident_model(heads[1], rows.features)
@@ -268,7 +271,7 @@ def test_the_matrix_is_not_learned_not_widened_and_not_saved(tmp_path):
     assert [variable.path for variable in resident.trainable_variables] == [each.path for each in head.weights]
     (matrix,) = resident.non_trainable_weights
     assert (matrix.dtype, tuple(matrix.shape)) == ("float16", (4000, 300))
-    plan = make_plan(rows, WindowConfig(100, gaps="hold"))
+    plan = plan_windows(rows, WindowConfig(100, gaps="hold"))
     inputs = {"rows": plan.rows(np.arange(8)), "mask": None}
     resident.train_on_batch(inputs, np.zeros((8, 2), np.float32))
     assert np.asarray(matrix).tobytes() == rows.features.tobytes()

@@ -6,7 +6,7 @@ from fakes.omg.make import make
 
 from emopipe.datasets.omg_predictions import read_predictions
 from emopipe.errors import ConfigError, ManifestError
-from emopipe.stages.submission import check_omg_submission, write_omg_submission
+from emopipe.stages.submission import check_submission, write_omg_submission
 
 FALLBACK = {"valence": 0.1, "arousal": 0.4}
 
@@ -38,7 +38,7 @@ def test_every_official_row_has_a_line_in_the_official_order(root, tmp_path):
         "2 of 3 official utterances of split 'dev' have no prediction and are given valence 0.100 and arousal 0.400: "
         "8c49a05d3_1/utterance_2, 8c49a05d3_1/utterance_1.",
     )
-    assert check_omg_submission(path, root, "dev").tolist() == [[0.1, 0.4], [0.1, 0.4], [-0.25, 0.5]]
+    assert check_submission(path, root, "omg", "dev").tolist() == [[0.1, 0.4], [0.1, 0.4], [-0.25, 0.5]]
 
 
 def test_a_whole_file_has_nothing_to_tell(root, tmp_path):
@@ -83,7 +83,7 @@ def test_a_file_that_does_not_fit_the_official_list_is_explained(root, tmp_path,
     path = tmp_path / "mine.csv"
     path.write_text("\n".join([header, *lines]) + "\n")
     with pytest.raises(ManifestError, match=message) as raised:
-        check_omg_submission(path, root, "dev")
+        check_submission(path, root, "omg", "dev")
     assert raised.value.path == path
     assert len(str(raised.value).splitlines()) <= 3
 

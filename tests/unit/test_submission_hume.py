@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from fakes.hume.make import make
 
-from emopipe.datasets.hume_predictions import read_predictions
 from emopipe.datasets.hume_table import TARGETS as REACTIONS
 from emopipe.datasets.hume_table import official_ids
-from emopipe.errors import ConfigError
+from emopipe.errors import ConfigError, ManifestError
 from emopipe.models.bundle import Run
 from emopipe.models.windows import WindowConfig
 from emopipe.stages.evaluate_clips import ClipPredictions
-from emopipe.stages.submission import write_submission
+from emopipe.stages.submission import check_submission, write_submission
 from emopipe.stages.trained import Trained
 
 
@@ -38,11 +37,17 @@ def test_reactions_become_the_official_csv(tmp_path):
     assert write_submission(found, tmp_path / "dev.csv") == ()
     ids = official_ids(root, "dev")
     assert ids == ("[00004]", "[00001]")
-    np.testing.assert_allclose(read_predictions(tmp_path / "dev.csv", ids), values[::-1, ::-1])
+    np.testing.assert_allclose(check_submission(tmp_path / "dev.csv", root, "hume", "dev"), values[::-1, ::-1])
     silent = replace(found, values=np.array([values[0], np.full(7, np.nan)]))
     (note,) = write_submission(silent, tmp_path / "half.csv")
     assert "[00004]" in note
-    np.testing.assert_allclose(read_predictions(tmp_path / "half.csv", ids), values[[0, 0], ::-1])
+    np.testing.assert_allclose(check_submission(tmp_path / "half.csv", root, "hume", "dev"), values[[0, 0], ::-1])
+    with pytest.raises(ManifestError, match="expected 2 rows.*Received: 1"):
+        short = tmp_path / "short.csv"
+        short.write_text("".join((tmp_path / "dev.csv").read_text().splitlines(keepends=True)[:2]))
+        check_submission(short, root, "hume", "dev")
+    with pytest.raises(ConfigError, match="expected dataset omg or hume. Received: ckplus"):
+        check_submission(tmp_path / "dev.csv", root, "ckplus", "dev")
 
 
 def test_reactions_are_refused_where_they_do_not_belong(tmp_path):

@@ -174,7 +174,7 @@ def test_another_backend_is_refused(tmp_path, monkeypatch):
     network, model = build()
     run = begin_run(tmp_path / "run", "cnn", {})
     model.optimizer.build(model.trainable_variables)
-    monkeypatch.setattr("emopipe.stages.training_state.keras_backend", lambda: "abacus")
+    monkeypatch.setattr("emopipe.stages.training_state.running_backend", lambda: "abacus")
     save_state(run, model, network, [])
     monkeypatch.undo()
     with pytest.raises(ConfigError, match="KERAS_BACKEND=abacus"):

@@ -17,7 +17,7 @@ from emopipe.models.windows import (
     WindowConfig,
     clips_without_window,
     hold_index,
-    make_plan,
+    plan_windows,
     prediction_plan,
 )
 
@@ -78,27 +78,27 @@ def test_windows_are_those_of_the_definition(gaps, target, labelled, length, str
     config = WindowConfig(length, stride, gaps, target, labelled)
     for seed in range(8):
         rows = table([0, 13, 3, 1, 40, 4, 0, 5], seed, share_valid=0.8)
-        assert windows_of(make_plan(rows, config)) == windows_by_hand(rows, config)
+        assert windows_of(plan_windows(rows, config)) == windows_by_hand(rows, config)
 
 
 def test_the_published_rule_wants_101_clean_frames_in_a_row():
     rows = table([101, 100, 250])
     rows.valid[101 + 100 + 120] = False  # the third clip: 120 frames, a gap, 129 frames
-    plan = make_plan(rows, WindowConfig(target="next"))
+    plan = plan_windows(rows, WindowConfig(target="next"))
     third = 101 + 100
     starts = [0, *range(third, third + 20), *range(third + 121, third + 150)]
     assert plan.starts.tolist() == starts
     assert (plan.target_rows - plan.starts == 100).all()
     rows.valid[:] = True
     rows.label_valid[101 + 100 + 120] = False  # a frame without a label is a gap as well
-    assert make_plan(rows, WindowConfig(target="next")).starts.tolist() == starts
+    assert plan_windows(rows, WindowConfig(target="next")).starts.tolist() == starts
     assert [rows.clip_ids[clip] for clip in clips_without_window(rows, plan)] == ["c1"]
 
 
 def test_frame_after_the_window_is_not_in_it():
     rows = table([5])
     for target, rows_seen in (("next", [[0, 1, 2], [1, 2, 3]]), ("last", [[0, 1, 2], [1, 2, 3], [2, 3, 4]])):
-        plan = make_plan(rows, WindowConfig(3, target=target))
+        plan = plan_windows(rows, WindowConfig(3, target=target))
         assert plan.rows(np.arange(len(plan))).tolist() == rows_seen
         assert plan.target_rows.tolist() == [window[-1] + (target == "next") for window in rows_seen]
 
@@ -107,7 +107,7 @@ def test_hold_repeats_the_last_valid_row_of_the_clip_and_gives_it_no_weight():
     rows = table([4, 5])
     rows.valid[[1, 4, 5, 7, 8]] = False
     assert hold_index(rows).tolist() == [0, 0, 2, 3, -1, -1, 6, 6, 6]
-    plan = make_plan(rows, WindowConfig(3, gaps="hold"))
+    plan = plan_windows(rows, WindowConfig(3, gaps="hold"))
     everything = np.arange(len(plan))
     assert plan.rows(everything).tolist() == [[0, 0, 2], [0, 2, 3], [-1, -1, 6], [-1, 6, 6], [6, 6, 6]]
     assert plan.weights(everything).tolist() == [[1, 0, 1], [0, 1, 1], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
@@ -118,7 +118,7 @@ def test_hold_repeats_the_last_valid_row_of_the_clip_and_gives_it_no_weight():
 def test_a_window_that_would_only_hold_is_left_out():
     rows = table([6])
     rows.valid[1:] = False
-    assert make_plan(rows, WindowConfig(2, gaps="hold")).starts.tolist() == [0]
+    assert plan_windows(rows, WindowConfig(2, gaps="hold")).starts.tolist() == [0]
 
 
 @pytest.mark.parametrize("target", ["next", "last"])
@@ -152,7 +152,7 @@ def test_every_row_that_can_be_predicted_is(gaps, target):
 def test_predicting_takes_the_windows_that_training_takes(gaps, target):
     config = WindowConfig(5, gaps=gaps, target=target)
     rows = table([30, 4, 50], seed=3)
-    trained, predicted = make_plan(rows, config), prediction_plan(rows, config).plan
+    trained, predicted = plan_windows(rows, config), prediction_plan(rows, config).plan
     number_of = {row: number for number, row in enumerate(predicted.target_rows.tolist())}
     assert len(trained) > 5
     same = np.array([number_of[row] for row in trained.target_rows.tolist()])
@@ -192,7 +192,7 @@ def test_tiles_are_those_of_the_definition(gaps, length):
         rows = table([0, 13, 3, 1, 40, 4, 0, 5], seed, share_valid=0.7)
         # neither stride nor the rule for labels has a say
         config = WindowConfig(length, 1 + seed % 3, gaps, "every", ("every_step", "target")[seed % 2])
-        trained, predicted = make_plan(rows, config), prediction_plan(rows, config).plan
+        trained, predicted = plan_windows(rows, config), prediction_plan(rows, config).plan
         for plan, wanted in ((trained, rows.valid & rows.label_valid), (predicted, rows.valid)):
             expected = tiles_by_hand(rows, config, wanted)
             assert list(zip(plan.starts.tolist(), plan.num_steps.tolist(), strict=True)) == expected
@@ -233,9 +233,9 @@ def test_a_remainder_and_a_short_clip_are_windows_of_their_own():
 def test_tiles_begin_anew_behind_a_gap_or_hold_across_it():
     rows = table([8])
     rows.valid[[2, 3]] = False
-    drop = make_plan(rows, WindowConfig(3, target="every"))
+    drop = plan_windows(rows, WindowConfig(3, target="every"))
     assert drop.rows(np.arange(3)).tolist() == [[0, 1, -1], [4, 5, 6], [7, -1, -1]]
-    hold = make_plan(rows, WindowConfig(3, gaps="hold", target="every"))
+    hold = plan_windows(rows, WindowConfig(3, gaps="hold", target="every"))
     assert hold.rows(np.arange(3)).tolist() == [[0, 1, 1], [1, 4, 5], [6, 7, -1]]
     assert hold.weights(np.arange(3)).tolist() == [[1, 1, 0], [0, 1, 1], [1, 1, 0]]
     assert hold.mask(np.arange(3)).tolist() == [[True] * 3, [True] * 3, [True, True, False]]
@@ -246,7 +246,7 @@ def test_predicting_needs_no_label_and_nothing_is_predicted_without_a_face():
     rows.label_valid[:] = False
     rows.valid[:6] = False
     config = WindowConfig(4, gaps="hold", target="every")
-    assert len(make_plan(rows, config)) == 0
+    assert len(plan_windows(rows, config)) == 0
     prediction = prediction_plan(rows, config)
     assert prediction.plan.starts.tolist() == [6, 10]
     assert prediction.how.tolist() == [NONE] * 6 + [WINDOW] * 4 + [SHORT]
@@ -280,11 +280,11 @@ def test_a_corpus_is_planned_in_moments_and_without_copies():
     start = time.process_time()
     for gaps in ("drop", "hold"):
         for target in ("next", "every"):
-            make_plan(rows, WindowConfig(gaps=gaps, target=target))
+            plan_windows(rows, WindowConfig(gaps=gaps, target=target))
             prediction_plan(rows, WindowConfig(gaps=gaps, target=target))
     assert time.process_time() - start < 4  # 0.5 s when nothing else runs; a loop over rows takes longer
     tracemalloc.start()
-    plan = make_plan(rows, WindowConfig(target="next"))
+    plan = plan_windows(rows, WindowConfig(target="next"))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(plan) > 1_000_000
@@ -294,9 +294,9 @@ def test_a_corpus_is_planned_in_moments_and_without_copies():
 def test_no_rows_and_no_window_are_no_error():
     rows = table([])
     for config in (WindowConfig(target="every"), WindowConfig()):
-        assert len(make_plan(rows, config)) == len(prediction_plan(rows, config).plan) == 0
+        assert len(plan_windows(rows, config)) == len(prediction_plan(rows, config).plan) == 0
     short = table([7, 50])
-    plan = make_plan(short, config)
+    plan = plan_windows(short, config)
     assert len(plan) == 0
     assert clips_without_window(short, plan).tolist() == [0, 1]
 
