@@ -67,6 +67,11 @@ def test_a_number_out_of_range_is_refused_at_once(change, message):
         replace(SMALL, **change)
 
 
+def test_a_reduction_of_clips_is_refused_where_frames_are_labelled(cache, tmp_path):
+    with pytest.raises(ConfigError, match=r"Task 'va' of \w+, split 'train', labels frames. Received: mean"):
+        train_rnn(replace(SMALL, reduce="mean"), cache=cache, run=tmp_path / "run")
+
+
 def test_labels_behind_the_end_of_a_clip_are_told(corpus, cache, tmp_path):
     quiet = train_rnn(SMALL, cache=cache, run=tmp_path / "quiet")
     assert not [note for note in quiet.notes if "behind their end" in note]

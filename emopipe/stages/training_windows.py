@@ -240,6 +240,11 @@ def _check_labels(config: TrainRnnConfig, *splits: LabelledSplit) -> None:
                 f"window: the target 'clip' is for clips that have one label each.\nTask '{split.task}' of "
                 f"{split.dataset}, split '{split.split}', labels frames. Expected the target last, next or every."
             )
+        if config.reduce != "median" and not split.of_clips:
+            raise ConfigError(
+                f"reduce: says how the frames of a clip become its one value.\nTask '{split.task}' of {split.dataset}, "
+                f"split '{split.split}', labels frames. Received: {config.reduce}; leave it out."
+            )
         if config.label_smoothing and not split.classes:
             raise ConfigError(f"label_smoothing: is for classes. Received numbers, those of task '{split.task}'.")
         if split.classes and config.output_activation != "linear":
