@@ -90,6 +90,23 @@ def run_program(*arguments: object, runner: tuple[str, ...] = PROGRAM, environme
 
 
 @pytest.fixture
+def corpus(tmp_path):
+    """The corpus of `feature_corpus`: clips whose features say what their label is."""
+    from feature_corpus import make_corpus
+
+    return make_corpus(tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path, corpus):
+    """A cache of one set of features of that corpus, "tiny"."""
+    from feature_corpus import write_features
+
+    write_features(corpus, tmp_path / "cache", "tiny")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def program():
     """``program("extract", ...)`` -> `ProgramResult` of the real command line in a process of its own."""
     return run_program

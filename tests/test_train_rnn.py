@@ -37,17 +37,6 @@ SMALL = TrainRnnConfig(
 )
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    return make_corpus(tmp_path)
-
-
-@pytest.fixture
-def cache(tmp_path, corpus):
-    write_features(corpus, tmp_path / "cache", "tiny")
-    return tmp_path / "cache"
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of the small head, its cache and its corpus."""

@@ -15,17 +15,6 @@ from emopipe.stages.train_rnn import train_rnn
 SMALL = TrainRnnConfig(units=(4,), window=WindowConfig(8), epochs=1, batch_size=32)
 
 
-@pytest.fixture
-def corpus(tmp_path):
-    return make_corpus(tmp_path)
-
-
-@pytest.fixture
-def cache(tmp_path, corpus):
-    write_features(corpus, tmp_path / "cache", "tiny")
-    return tmp_path / "cache"
-
-
 def test_nothing_cached_says_what_to_run(tmp_path):
     (tmp_path / "cache").mkdir()
     with pytest.raises(ConfigError, match="emopipe extract"):
@@ -34,8 +23,10 @@ def test_nothing_cached_says_what_to_run(tmp_path):
 
 def test_several_sets_of_features_are_listed(corpus, cache, tmp_path):
     write_features(corpus, cache, "other")
-    with pytest.raises(ConfigError, match=r"tiny tttttttttt|other oooooooooo"):
+    with pytest.raises(ConfigError) as raised:
         train_rnn(SMALL, cache=cache, run=tmp_path / "run")
+    for features in ("tiny tttttttttt", "other oooooooooo"):
+        assert features in str(raised.value)
     report = train_rnn(SMALL, cache=cache, run=tmp_path / "run", features="ooo")
     assert report.num_epochs == SMALL.epochs
 
